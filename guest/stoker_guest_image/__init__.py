@@ -1,0 +1,1 @@
+"""Builds the guest image: kernel, initramfs, root, guest agent, language runtimes."""

@@ -1,0 +1,1 @@
+"""What every service has: configuration, server, channels, errors, telemetry."""

@@ -1,0 +1,1 @@
+"""The public API: authentication, validation, routing by alias, invocation."""

@@ -1,0 +1,1 @@
+"""One host's virtual machines, containers and code."""

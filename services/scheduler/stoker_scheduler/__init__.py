@@ -1,0 +1,1 @@
+"""The fleet, and where the next container goes."""
