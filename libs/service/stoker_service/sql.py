@@ -1,0 +1,65 @@
+"""SQL databases: SQLite on one machine, PostgreSQL when it is outgrown, told apart by the URL alone."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+BUSY_TIMEOUT_S = 10
+MIGRATION_TIMEOUT_S = 120
+
+
+def open_engine(url: str) -> AsyncEngine:
+    """Opens an engine on `url`: `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`.
+
+    SQLite's directory is made; it runs in WAL mode, with foreign keys, and waits 10 s for another writer.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_size=10, max_overflow=10, pool_timeout=10, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+def _set_up_sqlite(connection: object, _record: object) -> None:
+    # The driver would begin transactions by itself, and only before writing: then two readers that both go on to write
+    # fail at once instead of waiting for each other.
+    connection.isolation_level = None  # type: ignore[attr-defined] - the adapter of aiosqlite, which has no types
+    cursor = connection.cursor()  # type: ignore[attr-defined] - as above
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+async def migrate(engine: AsyncEngine, script_location: Path) -> None:
+    """Brings the database to the newest revision of the Alembic scripts in `script_location`.
+
+    Raises:
+        TimeoutError: It takes longer than two minutes.
+    """
+    upgrade = _upgrade_to_head(script_location)
+    async with asyncio.timeout(MIGRATION_TIMEOUT_S), engine.begin() as connection:
+        await connection.run_sync(upgrade)
+
+
+def _upgrade_to_head(script_location: Path) -> Callable[[Connection], None]:
+    def upgrade(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(script_location).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    return upgrade

@@ -1,0 +1,77 @@
+"""The one place where errors become gRPC statuses, and gRPC statuses errors.
+
+A status carries `google.rpc.ErrorInfo`, and where they help `BadRequest` and `RetryInfo`.
+"""
+
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from stoker_service.errors import DOMAIN, ErrorKind, StokerError
+
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+Violations = Sequence[tuple[str, str]]
+"""Fields at fault, each with what is wrong with it."""
+
+
+def code_of(kind: ErrorKind) -> grpc.StatusCode:
+    """The gRPC status code of a kind of error."""
+    return grpc.StatusCode[kind.name]
+
+
+def details_of(error: StokerError, violations: Violations = ()) -> bytes:
+    """The serialized `google.rpc.Status` of an error, for the trailing metadata `grpc-status-details-bin`."""
+    code, _ = code_of(error.kind).value
+    status = status_pb2.Status(code=code, message=error.message)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    status.details.add().Pack(info)
+    if error.field and not violations:
+        violations = [(error.field, error.message)]
+    if violations:
+        bad_request = error_details_pb2.BadRequest()
+        for field, description in violations:
+            bad_request.field_violations.add(field=field, description=description)
+        status.details.add().Pack(bad_request)
+    if error.retry_after_s is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status.SerializeToString()
+
+
+def error_from_rpc(failure: grpc.aio.AioRpcError) -> StokerError:
+    """The error that a failed call was answered with.
+
+    A status without ErrorInfo, as gRPC itself makes when a peer cannot be reached, gets the status code as its reason.
+    """
+    kind = ErrorKind[failure.code().name]
+    error = StokerError(kind, kind.name, failure.details() or kind.name.replace("_", " ").lower())
+    for detail in _details(failure):
+        info = error_details_pb2.ErrorInfo()
+        bad_request = error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            error.reason = info.reason
+            error.metadata = dict(info.metadata)
+        elif detail.Unpack(bad_request) and bad_request.field_violations:
+            error.field = bad_request.field_violations[0].field
+        elif detail.Unpack(retry):
+            error.retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
+    return error
+
+
+def _details(failure: grpc.aio.AioRpcError):
+    raw = dict(failure.trailing_metadata() or ()).get(STATUS_DETAILS_KEY)
+    if not isinstance(raw, bytes):
+        return []
+    status = status_pb2.Status()
+    try:
+        status.ParseFromString(raw)
+    except DecodeError:
+        return []
+    return list(status.details)
