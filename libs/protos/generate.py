@@ -26,7 +26,6 @@ from google.protobuf import (
     field_mask_pb2,
     timestamp_pb2,
 )
-from grpc_tools import protoc
 from protovalidate._gen.buf.validate import validate_pb as validate  # the only copy of the rules' schema on PyPI
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,9 +109,8 @@ def run_protoc(protos: Path, scratch: Path, arguments: list[str]) -> None:
     dependency_file = scratch / "dependencies.binpb"
     dependency_file.write_bytes(dependencies.SerializeToString())
     includes = str(files("grpc_tools") / "_proto")
-    status = protoc.main(
-        ["protoc", f"--descriptor_set_in={dependency_file}", f"-I{protos}", f"-I{includes}", *arguments]
-    )
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={dependency_file}"]
+    status = subprocess.run([*command, f"-I{protos}", f"-I{includes}", *arguments], check=False).returncode
     if status:
         sys.exit(status)
 

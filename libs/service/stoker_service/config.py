@@ -27,7 +27,7 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 def load_settings(settings: type[Settings]) -> Settings:
     """Reads settings from the environment; exits with status 2, naming the variables, where one is wrong."""
     try:
-        return settings()
+        return settings.model_validate({})
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
         for problem in error.errors():

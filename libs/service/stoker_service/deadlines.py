@@ -1,9 +1,11 @@
 """Deadlines that callers set."""
 
-import grpc.aio
+from typing import cast
+
+from stoker_service.metadata import Context
 
 
-def remaining_s(context: grpc.aio.ServicerContext) -> float | None:
+def remaining_s(context: Context) -> float | None:
     """How long the caller still waits, in seconds, never below 0; None where it waits for ever."""
-    remaining = context.time_remaining()
+    remaining = cast("float | None", context.time_remaining())  # the stubs forget the None
     return None if remaining is None else max(0.0, remaining)

@@ -4,7 +4,7 @@ It is one interceptor, not three, because each costs a warm invocation some tens
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -13,25 +13,26 @@ from google.protobuf.message import Message
 from opentelemetry import trace
 
 from stoker_service.errors import ErrorKind, StokerError
+from stoker_service.metadata import Context
 from stoker_service.status import STATUS_DETAILS_KEY, Violations, code_of, details_of
 from stoker_service.telemetry import PROPAGATOR, tracer
 from stoker_service.validation import violations_of
 
 log = structlog.get_logger()
 
-Context = grpc.aio.ServicerContext
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 
-class ServerEdge(grpc.aio.ServerInterceptor):
+class ServerEdge(grpc.aio.ServerInterceptor):  # type: ignore[misc, type-arg] - generic in the stubs alone
     """Wraps each method's handler, once."""
 
     def __init__(self) -> None:
-        self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
+        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler:
+    ) -> "Handler | None":
         """Returns the method's handler, wrapped; an unknown method's None is passed on."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
@@ -43,7 +44,7 @@ class ServerEdge(grpc.aio.ServerInterceptor):
         return wrapped
 
 
-def _wrap(method: str, handler: Any) -> grpc.RpcMethodHandler:
+def _wrap(method: str, handler: Any) -> "Handler":
     behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
     async def answer_once(request: Any, context: Context) -> Any:

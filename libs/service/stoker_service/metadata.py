@@ -1,8 +1,13 @@
 """Request metadata that services set for each other."""
 
+from typing import Any, TypeAlias
+
 import grpc.aio
 
 from stoker_service.errors import ErrorKind, StokerError
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+"""What gRPC tells a handler of its call."""
 
 TENANT = "stoker-tenant"
 """Names the tenant that the frontend has authenticated."""
@@ -11,7 +16,7 @@ HOLDER = "stoker-holder"
 """Names the frontend process that holds leases."""
 
 
-def metadata_value(context: grpc.aio.ServicerContext, key: str) -> str:
+def metadata_value(context: Context, key: str) -> str:
     """The first value of a metadata key; empty where there is none."""
     for name, value in context.invocation_metadata() or ():
         if name == key:
@@ -19,7 +24,7 @@ def metadata_value(context: grpc.aio.ServicerContext, key: str) -> str:
     return ""
 
 
-def tenant_of(context: grpc.aio.ServicerContext) -> str:
+def tenant_of(context: Context) -> str:
     """The tenant that a request of the frontend is for.
 
     Raises:

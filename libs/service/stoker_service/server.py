@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ async def running_server(
     service_names: Sequence[str],
     *,
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
-) -> AsyncIterator[Server]:
+) -> AsyncGenerator[Server]:
     """Runs a server for as long as the context is entered, with health, reflection and channelz.
 
     On leaving, health says NOT_SERVING, new calls are refused, and running ones get `settings.drain_s` seconds.
@@ -71,7 +71,7 @@ async def running_server(
     register(server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    channelz.add_channelz_servicer(server)
+    channelz.add_channelz_servicer(server)  # pyright: ignore[reportUnknownMemberType] - its stub has no type for server
     reflection.enable_server_reflection(
         [*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME, "grpc.channelz.v1.Channelz"], server
     )

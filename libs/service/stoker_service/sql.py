@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -29,11 +30,11 @@ def open_engine(url: str) -> AsyncEngine:
     return engine
 
 
-def _set_up_sqlite(connection: object, _record: object) -> None:
+def _set_up_sqlite(connection: Any, _record: object) -> None:
     # The driver would begin transactions by itself, and only before writing: then two readers that both go on to write
     # fail at once instead of waiting for each other.
-    connection.isolation_level = None  # type: ignore[attr-defined] - the adapter of aiosqlite, which has no types
-    cursor = connection.cursor()  # type: ignore[attr-defined] - as above
+    connection.isolation_level = None
+    cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

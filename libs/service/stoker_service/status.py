@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import grpc
 import grpc.aio
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 
 from stoker_service.errors import DOMAIN, ErrorKind, StokerError
 
@@ -27,20 +29,20 @@ def code_of(kind: ErrorKind) -> grpc.StatusCode:
 def details_of(error: StokerError, violations: Violations = ()) -> bytes:
     """The serialized `google.rpc.Status` of an error, for the trailing metadata `grpc-status-details-bin`."""
     code, _ = code_of(error.kind).value
-    status = status_pb2.Status(code=code, message=error.message)
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    status = Status(code=code, message=error.message)
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     status.details.add().Pack(info)
     if error.field and not violations:
         violations = [(error.field, error.message)]
     if violations:
-        bad_request = error_details_pb2.BadRequest()
+        bad_request = BadRequest()
         for field, description in violations:
             bad_request.field_violations.add(field=field, description=description)
         status.details.add().Pack(bad_request)
     if error.retry_after_s is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
-        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
     return status.SerializeToString()
 
 
@@ -52,9 +54,9 @@ def error_from_rpc(failure: grpc.aio.AioRpcError) -> StokerError:
     kind = ErrorKind[failure.code().name]
     error = StokerError(kind, kind.name, failure.details() or kind.name.replace("_", " ").lower())
     for detail in _details(failure):
-        info = error_details_pb2.ErrorInfo()
-        bad_request = error_details_pb2.BadRequest()
-        retry = error_details_pb2.RetryInfo()
+        info = ErrorInfo()
+        bad_request = BadRequest()
+        retry = RetryInfo()
         if detail.Unpack(info):
             error.reason = info.reason
             error.metadata = dict(info.metadata)
@@ -65,11 +67,11 @@ def error_from_rpc(failure: grpc.aio.AioRpcError) -> StokerError:
     return error
 
 
-def _details(failure: grpc.aio.AioRpcError):
+def _details(failure: grpc.aio.AioRpcError) -> list[AnyMessage]:
     raw = dict(failure.trailing_metadata() or ()).get(STATUS_DETAILS_KEY)
     if not isinstance(raw, bytes):
         return []
-    status = status_pb2.Status()
+    status = Status()
     try:
         status.ParseFromString(raw)
     except DecodeError:
