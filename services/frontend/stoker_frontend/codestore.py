@@ -1,0 +1,72 @@
+"""The codestore, as the frontend asks it."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_protos.v1 import functions_pb2, functions_pb2_grpc
+from stoker_service.errors import ErrorKind, StokerError
+from stoker_service.metadata import TENANT
+from stoker_service.status import error_from_rpc
+
+from stoker_frontend import errors
+from stoker_frontend.routes import RouteKey, Routes, Version, WeightedVersion
+
+ANSWER_S = 5.0
+"""How long the codestore may take to answer, in seconds."""
+
+
+class Codestore:
+    """Routes, and whether a function exists."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._routes = codestore_pb2_grpc.RouteServiceStub(channel)
+        self._functions = functions_pb2_grpc.FunctionServiceStub(channel)
+
+    async def resolve(self, key: RouteKey) -> Routes:
+        """Resolves a qualifier.
+
+        Raises:
+            StokerError: CODESTORE_UNAVAILABLE, or why there is no such route.
+        """
+        request = codestore_pb2.ResolveRouteRequest(tenant=key.tenant, function=key.function, qualifier=key.qualifier)
+        try:
+            response = await self._routes.ResolveRoute(request, timeout=ANSWER_S)
+        except grpc.aio.AioRpcError as failure:
+            raise _error(failure) from failure
+        return tuple(WeightedVersion(_version(route.spec), route.weight) for route in response.routes)
+
+    async def watch_routes(self) -> AsyncIterator[tuple[str, str] | None]:
+        """Yields None once the watch has begun, then each tenant and function whose routes have changed.
+
+        Raises:
+            StokerError: The watch broke.
+        """
+        try:
+            async for change in self._routes.WatchRoutes(codestore_pb2.WatchRoutesRequest(), wait_for_ready=True):
+                yield (change.tenant, change.function) if change.function else None
+        except grpc.aio.AioRpcError as failure:
+            raise _error(failure) from failure
+
+    async def check_function(self, tenant: str, function: str) -> None:
+        """Returns if the tenant has the function.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, or CODESTORE_UNAVAILABLE.
+        """
+        request = functions_pb2.GetFunctionRequest(name=f"functions/{function}")
+        try:
+            await self._functions.GetFunction(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
+        except grpc.aio.AioRpcError as failure:
+            raise _error(failure) from failure
+
+
+def _version(spec: codestore_pb2.VersionSpec) -> Version:
+    return Version(spec.uid, spec.number, spec.timeout_s, spec.SerializeToString())
+
+
+def _error(failure: grpc.aio.AioRpcError) -> StokerError:
+    error = error_from_rpc(failure)
+    away = (ErrorKind.UNAVAILABLE, ErrorKind.DEADLINE_EXCEEDED, ErrorKind.CANCELLED)
+    return errors.codestore_unavailable() if error.kind in away else error

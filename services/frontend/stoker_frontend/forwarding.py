@@ -1,0 +1,99 @@
+"""Services that another process serves, passed on as bytes.
+
+The status of the other side, its details, the caller's deadline and its cancellation go through unchanged. The only
+thing that is added is the tenant.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from stoker_service.deadlines import remaining_s
+from stoker_service.errors import StokerError
+from stoker_service.metadata import TENANT, Context
+from stoker_service.status import STATUS_DETAILS_KEY, error_from_rpc
+from stoker_service.telemetry import traceparent
+
+from stoker_frontend.methods import Identify
+
+SINGLE_S = 60.0
+"""How long a call with one request and one response may take where the caller set no deadline, in seconds."""
+STREAM_S = 3600.0
+"""How long any other may take, in seconds."""
+
+
+def forward(
+    service: ServiceDescriptor,
+    channel: grpc.aio.Channel,
+    identify: Identify,
+    away: Callable[[], StokerError],
+    answered: Callable[[str, str, bytes], None] = lambda _tenant, _method, _request: None,
+) -> grpc.GenericRpcHandler:
+    """Serves a service by passing its calls on.
+
+    Args:
+        service: The service.
+        channel: Who answers.
+        identify: Who may call.
+        away: What callers are told while nobody answers.
+        answered: Told the tenant, the method and the request of each call with a single request, once it has been
+            answered or has failed; it may have had its effect even then.
+    """
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        method.name: _forward_method(f"/{service.full_name}/{method.name}", method, channel, identify, away, answered)
+        for method in service.methods
+    }
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _forward_method(
+    path: str,
+    method: MethodDescriptor,
+    channel: Any,
+    identify: Identify,
+    away: Callable[[], StokerError],
+    answered: Callable[[str, str, bytes], None],
+) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    # The kinds of calls differ only in these two, which the types of grpc.aio do not know to be alike.
+    request_kind = "stream" if method.client_streaming else "unary"
+    response_kind = "stream" if method.server_streaming else "unary"
+    call_on: Any = getattr(channel, f"{request_kind}_{response_kind}")(path)
+    longest_s = STREAM_S if method.client_streaming or method.server_streaming else SINGLE_S
+
+    def start(tenant: str, request: Any, context: Context) -> Any:
+        left_s = remaining_s(context)
+        metadata = [(TENANT, tenant)] if tenant else []
+        if method.client_streaming:
+            # The channel adds the trace to all calls but these.
+            metadata.append(("traceparent", traceparent()))
+        return call_on(request, timeout=longest_s if left_s is None else left_s, metadata=metadata)
+
+    async def answer_once(request: Any, context: Context) -> bytes:
+        tenant = await identify(context)
+        try:
+            return await start(tenant, request, context)
+        except grpc.aio.AioRpcError as failure:
+            raise _passed_on(failure, away) from failure
+        finally:
+            if not method.client_streaming:
+                answered(tenant, method.name, request)
+
+    async def answer_stream(request: Any, context: Context) -> AsyncIterator[bytes]:
+        tenant = await identify(context)
+        try:
+            async for response in start(tenant, request, context):
+                yield response
+        except grpc.aio.AioRpcError as failure:
+            raise _passed_on(failure, away) from failure
+
+    make: Any = getattr(grpc, f"{request_kind}_{response_kind}_rpc_method_handler")
+    return make(answer_stream if method.server_streaming else answer_once)
+
+
+def _passed_on(failure: grpc.aio.AioRpcError, away: Callable[[], StokerError]) -> Exception:
+    """What the caller is told of a failed call: what the other side said; where it said nothing, why."""
+    if STATUS_DETAILS_KEY in dict(failure.trailing_metadata() or ()):
+        return failure
+    return away() if failure.code() is grpc.StatusCode.UNAVAILABLE else error_from_rpc(failure)

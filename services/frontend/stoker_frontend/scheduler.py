@@ -1,0 +1,96 @@
+"""The scheduler, as the frontend asks it."""
+
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+from stoker_protos.codestore.v1 import codestore_pb2
+from stoker_protos.scheduler.v1 import capacity_pb2, capacity_pb2_grpc
+from stoker_service.status import error_from_rpc
+
+from stoker_frontend import errors
+from stoker_frontend.lease_pool import Lease
+from stoker_frontend.lease_source import Grant, LoadFailure, Renewal
+from stoker_frontend.logs import HostAddress
+from stoker_frontend.routes import Version
+from stoker_frontend.runs import Start
+from stoker_frontend.wire import failure_from_proto
+
+ANSWER_S = 5.0
+"""How long the scheduler may take to answer what does not wait for capacity, in seconds."""
+
+
+class Scheduler:
+    """Leases and hosts."""
+
+    def __init__(self, channel: grpc.aio.Channel, holder: str) -> None:
+        self._channel = channel
+        self._capacity = capacity_pb2_grpc.CapacityServiceStub(channel)
+        self._holder = holder
+
+    def is_away(self) -> bool:
+        """Whether there is no connection, although one is wanted."""
+        return self._channel.get_state() in (
+            grpc.ChannelConnectivity.CONNECTING,
+            grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+        )
+
+    async def acquire(self, version: Version, wait_s: float) -> Grant | LoadFailure:
+        """Leases a container for a version, waiting for the scheduler and for capacity up to `wait_s`.
+
+        Raises:
+            StokerError: The scheduler's own, or as gRPC makes them when it is away.
+        """
+        spec = codestore_pb2.VersionSpec.FromString(version.spec)
+        request = capacity_pb2.AcquireContainerRequest(spec=spec, holder=self._holder)
+        try:
+            response = await self._capacity.AcquireContainer(request, timeout=wait_s, wait_for_ready=True)
+        except grpc.aio.AioRpcError as failure:
+            raise error_from_rpc(failure) from failure
+        if response.HasField("load_error"):
+            return LoadFailure(failure_from_proto(response.load_error), Start(response.start), response.init_ms)
+        lease = response.lease
+        return Grant(
+            Lease(lease.id, version.uid, lease.container, lease.vm, lease.host, lease.host_address),
+            Start(response.start),
+            response.init_ms,
+            lease.ttl_ms / 1000,
+        )
+
+    async def release(self, lease_id: str, *, is_broken: bool) -> None:
+        """Gives a lease back.
+
+        Raises:
+            StokerError: The scheduler is away; the lease then ends by itself.
+        """
+        request = capacity_pb2.ReleaseContainerRequest(lease_id=lease_id, broken=is_broken)
+        try:
+            await self._capacity.ReleaseContainer(request, timeout=ANSWER_S)
+        except grpc.aio.AioRpcError as failure:
+            raise error_from_rpc(failure) from failure
+
+    async def renew(self, lease_ids: Sequence[str]) -> Renewal:
+        """Prolongs leases, 10,000 at the most.
+
+        Raises:
+            StokerError: The scheduler is away.
+        """
+        try:
+            response = await self._capacity.RenewLeases(
+                capacity_pb2.RenewLeasesRequest(lease_ids=lease_ids), timeout=ANSWER_S
+            )
+        except grpc.aio.AioRpcError as failure:
+            raise error_from_rpc(failure) from failure
+        return Renewal(tuple(response.ended_lease_ids), response.ttl_ms / 1000)
+
+    async def hosts(self) -> list[HostAddress]:
+        """The connected hosts.
+
+        Raises:
+            StokerError: SCHEDULER_UNAVAILABLE.
+        """
+        try:
+            response = await self._capacity.ListHosts(capacity_pb2.ListHostsRequest(), timeout=ANSWER_S)
+        except grpc.aio.AioRpcError as failure:
+            raise errors.scheduler_unavailable() from failure
+        return [HostAddress(host.id, host.address) for host in response.hosts]
