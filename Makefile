@@ -4,14 +4,23 @@ BIN := .venv/bin
 help: ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: ## Installs what is missing and generates code from the protos.
+demo: setup ## Starts Stoker, deploys examples/hello, invokes it, and says what happened where.
+	@./deploy/demo.sh
+
+down: ## Stops Stoker: no process, virtual machine, mount or socket is left. Functions and keys are kept.
+	@$(BIN)/stoker down
+
+setup: ## Installs what running Stoker needs, and generates code from the protos.
 	@./setup.sh
 
-test: setup check ## Installs what is missing and passes all tests.
-	@$(BIN)/pytest -q
+setup-test:
+	@./setup.sh test
 
-test-fast: setup ## Runs the tests that need no virtual machine.
-	@$(BIN)/pytest -q --ignore tests/system
+test: setup-test check ## Installs what is missing and passes all tests.
+	@$(BIN)/pytest
+
+test-fast: setup-test ## Runs the tests that need no virtual machine.
+	@$(BIN)/pytest --ignore tests/system
 
 check: setup ## Lint, format, types, protos, imports.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -22,10 +31,13 @@ check: setup ## Lint, format, types, protos, imports.
 format: setup ## Formats all Python.
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
+bench: setup ## Measures speed, as ratios to a floor of the same run.
+	@for benchmark in benchmarks/*.py; do $(BIN)/python "$$benchmark" || exit 1; done
+
 lock: setup ## Writes requirements.lock anew from the projects' dependencies.
 	@$(BIN)/uv lock -q && $(BIN)/uv export -q --format requirements-txt --no-emit-workspace --no-header -o requirements.lock
 
 clean: ## Removes what the build made.
 	@rm -rf .venv libs/protos/stoker_protos .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup test test-fast check format lock clean
+.PHONY: help demo down setup setup-test test test-fast check format bench lock clean
