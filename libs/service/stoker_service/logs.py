@@ -1,11 +1,14 @@
-"""Structured logs: one JSON object a line on standard error, with the ids of the trace it belongs to."""
+"""Structured logs: one JSON object a line on standard error, with the ids of the trace it belongs to.
+
+What libraries tell the standard library's logging comes out the same way, from warnings up.
+"""
 
 import logging
 import sys
 
 import structlog
 from opentelemetry import trace
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 def configure(service: str, level: str = "info") -> None:
@@ -20,20 +23,28 @@ def configure(service: str, level: str = "info") -> None:
         event["service"] = service
         return event
 
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_service,
+        add_trace,
+    ]
+    render: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            add_service,
-            add_trace,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*processors, *render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    of_libraries = logging.StreamHandler(sys.stderr)
+    of_libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*processors, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(handlers=[of_libraries], level=logging.WARNING, force=True)
 
 
 def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

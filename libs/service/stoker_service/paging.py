@@ -1,7 +1,6 @@
 """Pages of lists, after AIP-158: a token says after which key the next page begins."""
 
 import base64
-import binascii
 
 from stoker_service.errors import ErrorKind, StokerError
 
@@ -25,8 +24,11 @@ def decode_token(token: str) -> str:
         StokerError: INVALID_ARGUMENT (INVALID_PAGE_TOKEN) for what `encode_token` did not make.
     """
     try:
-        return base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
+        key = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+        if "\0" in key:
+            raise ValueError("no key has a NUL, which PostgreSQL would refuse as a fault of ours")
+        return key
+    except ValueError as error:
         raise StokerError(
             ErrorKind.INVALID_ARGUMENT,
             "INVALID_PAGE_TOKEN",

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from stoker_service.config import ServiceSettings
+from stoker_service.health import Health
 from stoker_service.interceptors import ServerEdge
 
 log = structlog.get_logger()
@@ -32,7 +33,7 @@ class Server:
     """Where it answers, `address:port`, with the port that was taken where 0 was asked for."""
     drain_s: float
     """How long running calls may go on when it stops, in seconds."""
-    health: health.aio.HealthServicer
+    health: Health
 
 
 @asynccontextmanager
@@ -69,7 +70,7 @@ async def running_server(
         ],
     )
     register(server)
-    health_servicer = health.aio.HealthServicer()
+    health_servicer = Health()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     channelz.add_channelz_servicer(server)  # pyright: ignore[reportUnknownMemberType] - its stub has no type for server
     reflection.enable_server_reflection(

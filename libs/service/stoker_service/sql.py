@@ -7,11 +7,13 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, event, func, make_url, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 BUSY_TIMEOUT_S = 10
 MIGRATION_TIMEOUT_S = 120
+MIGRATION_LOCK = 7_401_402_403
+"""PostgreSQL's advisory lock that processes take which bring a database to the newest revision: one after the other."""
 
 
 def open_engine(url: str) -> AsyncEngine:
@@ -47,11 +49,15 @@ def _begin_immediate(connection: Connection) -> None:
 async def migrate(engine: AsyncEngine, script_location: Path) -> None:
     """Brings the database to the newest revision of the Alembic scripts in `script_location`.
 
+    Several processes may do so at once: one does it, the others find it done.
+
     Raises:
         TimeoutError: It takes longer than two minutes.
     """
     upgrade = _upgrade_to_head(script_location)
     async with asyncio.timeout(MIGRATION_TIMEOUT_S), engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            await connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         await connection.run_sync(upgrade)
 
 

@@ -1,6 +1,7 @@
 """The one place where errors become gRPC statuses, and gRPC statuses errors.
 
-A status carries `google.rpc.ErrorInfo`, and where they help `BadRequest` and `RetryInfo`.
+A status carries `google.rpc.ErrorInfo`, and where they help `BadRequest` and `RetryInfo`. It travels as metadata, of
+which gRPC takes 8 KiB for certain; so texts, which may quote what a caller sent, are cut.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,11 @@ from stoker_service.errors import DOMAIN, ErrorKind, StokerError
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
+MAX_TEXT_BYTES = 500
+"""How much of a message a caller is told; those outside ASCII take three times as much on the way."""
+MAX_VIOLATIONS = 5
+MAX_METADATA = 8
+
 Violations = Sequence[tuple[str, str]]
 """Fields at fault, each with what is wrong with it."""
 
@@ -26,18 +32,25 @@ def code_of(kind: ErrorKind) -> grpc.StatusCode:
     return grpc.StatusCode[kind.name]
 
 
+def short(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
+    """The text, cut where it takes more bytes."""
+    raw = text.encode("utf-8", "replace")
+    return text if len(raw) <= limit_bytes else f"{raw[:limit_bytes].decode('utf-8', 'ignore')}…"
+
+
 def details_of(error: StokerError, violations: Violations = ()) -> bytes:
     """The serialized `google.rpc.Status` of an error, for the trailing metadata `grpc-status-details-bin`."""
     code, _ = code_of(error.kind).value
-    status = Status(code=code, message=error.message)
-    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    status = Status(code=code, message=short(error.message))
+    metadata = {key: short(value, 100) for key, value in list(error.metadata.items())[:MAX_METADATA]}
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     status.details.add().Pack(info)
     if error.field and not violations:
         violations = [(error.field, error.message)]
     if violations:
         bad_request = BadRequest()
-        for field, description in violations:
-            bad_request.field_violations.add(field=field, description=description)
+        for field, description in violations[:MAX_VIOLATIONS]:
+            bad_request.field_violations.add(field=short(field, 100), description=short(description, 200))
         status.details.add().Pack(bad_request)
     if error.retry_after_s is not None:
         delay = Duration()
