@@ -1,0 +1,131 @@
+"""A Stoker of the tests' own: its services, state, ports and host id, beside any other on this machine."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import stoker
+from stoker.models import Fleet
+
+CLI = Path(sys.executable).with_name("stoker")
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("codestore", "scheduler", "frontend", "hostagent")
+UP_S = 420
+"""`stoker up` builds the guest image where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStoker:
+    """What `stoker up` has started."""
+
+    home: Path
+    port_base: int
+    environment: Mapping[str, str]
+
+    @property
+    def endpoint(self) -> str:
+        """Where the frontend answers."""
+        return f"127.0.0.1:{self.port_base}"
+
+    def run(
+        self, *arguments: str, check: bool = True, timeout_s: float = 120, stdin: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Runs the command line, as a person would."""
+        done = subprocess.run(
+            [CLI, *arguments],
+            env=dict(self.environment),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, f"stoker {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def up(self) -> None:
+        """Starts what does not run."""
+        self.run("up", "--home", str(self.home), "--port-base", str(self.port_base), timeout_s=UP_S)
+
+    def down(self) -> None:
+        """Stops everything."""
+        self.run("down", "--home", str(self.home))
+
+    def client(self, api_key: str | None = None) -> stoker.Client:
+        """A client of the tenant `dev`, or of whose key is given, that is the operator too."""
+        configuration = self.configuration()
+        return stoker.Client(
+            self.endpoint, api_key=api_key or configuration["api_key"], admin_key=configuration["admin_key"]
+        )
+
+    def configuration(self) -> dict[str, str]:
+        """What `stoker up` has written for the command line."""
+        return tomllib.loads((self.home / "config" / "stoker" / "config.toml").read_text())
+
+    def fleet(self) -> Fleet:
+        """All VMs and containers of this moment."""
+        with self.client() as client:
+            return client.get_fleet()
+
+    def pid_of(self, service: str) -> int:
+        """The process of a service."""
+        return json.loads((self.home / "run" / f"{service}.json").read_text())["pid"]
+
+    def kill(self, service: str) -> None:
+        """Ends a service without any warning."""
+        os.kill(self.pid_of(service), signal.SIGKILL)
+
+    def destroy_domain_of(self, vm: str) -> None:
+        """Pulls the plug of a virtual machine."""
+        names = subprocess.run(
+            ["virsh", "-c", "qemu:///system", "list", "--name"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        (name,) = [name for name in names if name.endswith(vm)]
+        subprocess.run(["virsh", "-c", "qemu:///system", "destroy", name], capture_output=True, check=True)
+
+    def resident_bytes(self, service: str) -> int:
+        """The memory that a service's process occupies."""
+        status = Path(f"/proc/{self.pid_of(service)}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def free_port_base() -> int:
+    """A port with the next few after it that nobody listens on."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            base: int = probe.getsockname()[1]
+        if base + len(SERVICES) < 65536 and all(_is_free(base + offset) for offset in range(len(SERVICES))):
+            return base
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@contextmanager
+def running_stoker(extra_environment: Mapping[str, str] | None = None) -> Generator[RunningStoker]:
+    """Starts a Stoker of its own, and stops it on leaving."""
+    home = Path(tempfile.mkdtemp(prefix="stoker-test-"))
+    # QEMU runs as a user of its own, who must be able to reach its files.
+    home.chmod(0o755)
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(home / "config"), "NO_COLOR": "1", **(extra_environment or {})}
+    running = RunningStoker(home, free_port_base(), environment)
+    try:
+        running.up()
+        yield running
+    finally:
+        running.down()
+        shutil.rmtree(home)
