@@ -1,1 +1,1 @@
-"""ttrpc frames, as they go over the virtio-serial port between host and guest."""
+"""ttrpc, protobuf calls over any byte stream, as the host agent and the guest agent speak it over virtio-serial."""
