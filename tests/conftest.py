@@ -3,8 +3,15 @@
 from collections.abc import Generator
 
 import pytest
+import structlog
 
 from tests.postgresql import PostgreSql, running_postgresql
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_logs() -> None:
+    """A line for each event, where pytest shows what a failed test has logged."""
+    structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer()])
 
 
 @pytest.fixture(scope="session")

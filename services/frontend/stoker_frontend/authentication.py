@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from stoker_service.background import Background
+
 from stoker_frontend import api_keys, errors
 from stoker_frontend.api_keys import ApiKey
-from stoker_frontend.background import Background
 from stoker_frontend.single_flight import SingleFlight
 from stoker_frontend.tenants import KnownKey
 

@@ -17,6 +17,7 @@ class FrontendSettings(ServiceSettings):
     scheduler_address: str = Field(default="127.0.0.1:7401", description="The scheduler, a gRPC target.")
     database_url: str = Field(
         default="sqlite+aiosqlite:////var/lib/stoker/frontend/frontend.db",
+        pattern=r"^(sqlite\+aiosqlite:///|postgresql\+asyncpg://).",
         description="Tenants and API keys: `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`.",
     )
     admin_key_file: Path = Field(

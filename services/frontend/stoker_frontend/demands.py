@@ -10,10 +10,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from stoker_service.background import Background
 from stoker_service.errors import ErrorKind, StokerError
 
 from stoker_frontend import errors
-from stoker_frontend.background import Background
 from stoker_frontend.lease_pool import Lease
 from stoker_frontend.lease_source import Grant, LeaseSource, LoadFailure
 from stoker_frontend.routes import Version
@@ -124,7 +124,8 @@ class Demands:
     async def _ask(self, demand: _Demand) -> None:
         pause_s = ASK_AGAIN_S
         while True:
-            wait_s = max(demand.waiting.values()) - asyncio.get_running_loop().time()
+            now_s = asyncio.get_running_loop().time()
+            wait_s = max(demand.waiting.values(), default=now_s) - now_s
             try:
                 answer = await self._source.acquire(demand.version, max(wait_s, 0.001))
                 break

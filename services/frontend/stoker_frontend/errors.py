@@ -52,12 +52,51 @@ def tenant_exists(tenant: str) -> StokerError:
 
 def tenant_not_found(tenant: str) -> StokerError:
     """There is no tenant of that name."""
-    return StokerError(ErrorKind.NOT_FOUND, "TENANT_NOT_FOUND", f"there is no tenant `{tenant}`; CreateTenant makes it")
+    return StokerError(
+        ErrorKind.NOT_FOUND,
+        "TENANT_NOT_FOUND",
+        f"tenant_id: there is no tenant `{tenant}`; CreateTenant makes it",
+        field="tenant_id",
+    )
 
 
 def api_key_not_found(key_id: str) -> StokerError:
     """There is no key with that id."""
-    return StokerError(ErrorKind.NOT_FOUND, "API_KEY_NOT_FOUND", f"there is no API key with the id `{key_id}`")
+    return StokerError(
+        ErrorKind.NOT_FOUND,
+        "API_KEY_NOT_FOUND",
+        f"key_id: there is no API key with the id `{key_id}`; it stands between the first and the second `.` of a key",
+        field="key_id",
+    )
+
+
+def request_too_large(size_bytes: int, limit_bytes: int) -> StokerError:
+    """A request is larger than any that can be meant."""
+    return StokerError(
+        ErrorKind.INVALID_ARGUMENT,
+        "REQUEST_TOO_LARGE",
+        f"the request has {size_bytes} bytes, and {limit_bytes} are the most; artifacts go in chunks of up to 1 MiB",
+    )
+
+
+def too_many_tails(limit: int) -> StokerError:
+    """As many callers read logs as may."""
+    return StokerError(
+        ErrorKind.RESOURCE_EXHAUSTED,
+        "TOO_MANY_TAILS",
+        f"this frontend already reads logs for {limit} callers; end one, or try again later",
+        retry_after_s=RETRY_SOON_S,
+    )
+
+
+def frontend_stopping() -> StokerError:
+    """The frontend is being stopped, and with it the following of logs."""
+    return StokerError(
+        ErrorKind.UNAVAILABLE,
+        "FRONTEND_STOPPING",
+        "this frontend is being stopped; follow the logs again",
+        retry_after_s=RETRY_SOON_S,
+    )
 
 
 def database_unavailable() -> StokerError:

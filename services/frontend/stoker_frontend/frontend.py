@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc.aio
 from stoker_protos.admin.v1 import fleet_pb2, tenants_pb2
 from stoker_protos.v1 import aliases_pb2, artifacts_pb2, functions_pb2, invocations_pb2, logs_pb2, versions_pb2
+from stoker_service.background import background
 from stoker_service.channels import open_channel
 from stoker_service.server import Server, running_server
 from stoker_service.sql import migrate, open_engine
@@ -15,7 +16,6 @@ from stoker_service.sql import migrate, open_engine
 from stoker_frontend import api_keys, errors
 from stoker_frontend.api_keys import ApiKey
 from stoker_frontend.authentication import Authentication
-from stoker_frontend.background import background
 from stoker_frontend.codestore import Codestore
 from stoker_frontend.config import FrontendSettings
 from stoker_frontend.forwarding import forward
@@ -127,6 +127,9 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
 
             names = [service.full_name for service in (_INVOCATIONS, _LOGS, _TENANTS, _FLEET, *_OF_CODESTORE)]
             async with running_server(settings, register, names, max_message_bytes=MAX_MESSAGE_BYTES) as server:
-                yield server
+                try:
+                    yield server
+                finally:
+                    logs.stop()
     finally:
         await engine.dispose()

@@ -171,6 +171,8 @@ class HostStream:
     async def _receive(self, stream: _Stream) -> str:
         try:
             async for response in stream:
+                if response is None:  # pyright: ignore[reportUnnecessaryComparison] - so grpc.aio gives what it cannot decode
+                    return "the host sent something that is no ConnectResponse"
                 ended = self._calls.pop(response.call_id, None)
                 if ended is not None and not ended.done():
                     ended.set_result(_outcome(response))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc.aio
+from stoker_service.background import Background
 from stoker_service.channels import open_channel
 
-from stoker_frontend.background import Background
 from stoker_frontend.host_stream import Call, HostStream
 from stoker_frontend.runs import Order
 

@@ -3,9 +3,9 @@
 import asyncio
 
 import structlog
+from stoker_service.background import Background
 from stoker_service.errors import StokerError
 
-from stoker_frontend.background import Background
 from stoker_frontend.demands import Demands
 from stoker_frontend.lease_pool import Lease, LeasePool
 from stoker_frontend.lease_source import Grant, LeaseSource, LoadFailure
@@ -20,6 +20,8 @@ RETURNERS = 4
 RENEW_AT_ONCE = 10_000
 LONGEST_TTL_S = 30.0
 """Leases are renewed as if they held no longer than this, in seconds."""
+SHORTEST_TTL_S = 0.5
+"""Leases are renewed as if they held no less than this, in seconds, so that renewing is never all that is done."""
 
 
 class Leases:
@@ -103,8 +105,8 @@ class Leases:
             self.give_back(grant.lease)
 
     def _hold_for(self, ttl_s: float) -> None:
-        if 0 < ttl_s < self._ttl_s:
-            self._ttl_s = ttl_s
+        if 0 < ttl_s < self._ttl_s and self._ttl_s > SHORTEST_TTL_S:
+            self._ttl_s = max(ttl_s, SHORTEST_TTL_S)
             self._is_ttl_shorter.set()
 
     def _return_later(self, lease: Lease, *, is_broken: bool) -> None:

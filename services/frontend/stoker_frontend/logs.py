@@ -3,15 +3,17 @@
 import asyncio
 import heapq
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from stoker_service.background import Background
 from stoker_service.errors import StokerError
 
-from stoker_frontend.background import Background
+from stoker_frontend import errors
 
 log = structlog.get_logger()
 
@@ -20,6 +22,9 @@ LOOK_FOR_HOSTS_S = 5.0
 """How often new hosts, and lost ones that are back, are looked for while following, in seconds."""
 READ_AT_ONCE = 32
 MAX_UNREAD = 1000
+MAX_TAILS = 64
+MAX_KEPT_CHARACTERS = 8 * 1024 * 1024
+"""How much is kept for one caller before the first line is passed on; what is older is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,15 @@ class Logs:
         self._host_list = host_list
         self._host_logs = host_logs
         self._background = background
+        self._tails = 0
+        self._following: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Ends all following, which would go on for ever."""
+        self._is_stopping = True
+        for following in self._following:
+            following.cancel()
 
     async def tail(self, tenant: str, function: str, *, limit: int, follow: bool) -> AsyncGenerator[LogLine, None]:
         """Yields the newest kept lines, oldest first; with `follow`, also those to come, for ever.
@@ -94,12 +108,24 @@ class Logs:
         A host that cannot be read is left out; while following, it is read from where it stopped when it is back.
 
         Raises:
-            StokerError: SCHEDULER_UNAVAILABLE.
+            StokerError: SCHEDULER_UNAVAILABLE, TOO_MANY_TAILS; FRONTEND_STOPPING while following.
         """
+        if self._tails >= MAX_TAILS:
+            raise errors.too_many_tails(MAX_TAILS)
+        self._tails += 1
+        try:
+            async with aclosing(self._tail(tenant, function, limit, follow)) as lines:
+                async for line in lines:
+                    yield line
+        finally:
+            self._tails -= 1
+
+    async def _tail(self, tenant: str, function: str, limit: int, follow: bool) -> AsyncGenerator[LogLine, None]:
         begun_ns = time.time_ns()
         hosts = await self._host_list.hosts()
         gate = asyncio.Semaphore(READ_AT_ONCE)
-        kept = await asyncio.gather(*(self._kept(host, tenant, function, limit, gate) for host in hosts))
+        room = MAX_KEPT_CHARACTERS // max(1, len(hosts))
+        kept = await asyncio.gather(*(self._kept(host, tenant, function, limit, room, gate) for host in hosts))
         for line in newest([lines or [] for lines in kept], limit):
             yield line
         if not follow:
@@ -109,28 +135,40 @@ class Logs:
             seen[host.id] = _Seen(begun_ns if lines is None else 0)
             for line in lines or ():
                 seen[host.id].add(line)
-        unread: asyncio.Queue[LogLine] = asyncio.Queue(MAX_UNREAD)
+        if self._is_stopping:
+            raise errors.frontend_stopping()
+        unread: asyncio.Queue[LogLine | None] = asyncio.Queue(MAX_UNREAD)
         following = self._background.start(
             self._follow(tenant, function, seen, begun_ns, unread), f"follow logs of {tenant}/{function}"
         )
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
+        following.add_done_callback(lambda _: _end(unread))
         try:
-            while True:
-                yield await unread.get()
+            while (line := await unread.get()) is not None:
+                yield line
         finally:
             following.cancel()
+        raise errors.frontend_stopping()
 
     async def _kept(
-        self, host: HostAddress, tenant: str, function: str, limit: int, gate: asyncio.Semaphore
-    ) -> list[LogLine] | None:
+        self, host: HostAddress, tenant: str, function: str, limit: int, room: int, gate: asyncio.Semaphore
+    ) -> Sequence[LogLine] | None:
+        kept: deque[LogLine] = deque()
         try:
             async with gate, aclosing(self._read(host, tenant, function, limit, follow=False)) as lines:
-                return [line async for line in lines]
+                async for line in lines:
+                    kept.append(line)
+                    room -= len(line.line)
+                    while room < 0:
+                        room += len(kept.popleft().line)
+            return kept
         except StokerError as error:
             log.warning("logs.host_left_out", host=host.id, reason=error.reason)
             return None
 
     async def _follow(
-        self, tenant: str, function: str, seen: dict[str, _Seen], begun_ns: int, unread: asyncio.Queue[LogLine]
+        self, tenant: str, function: str, seen: dict[str, _Seen], begun_ns: int, unread: asyncio.Queue[LogLine | None]
     ) -> None:
         """Follows every host there is, and looks now and then for others."""
         async with asyncio.TaskGroup() as group:
@@ -153,7 +191,7 @@ class Logs:
             return ()
 
     async def _follow_host(
-        self, host: HostAddress, tenant: str, function: str, seen: _Seen, unread: asyncio.Queue[LogLine]
+        self, host: HostAddress, tenant: str, function: str, seen: _Seen, unread: asyncio.Queue[LogLine | None]
     ) -> None:
         # The host begins with lines that have been passed on already.
         is_old, seen_ns, to_skip = True, seen.time_ns, seen.at_that_time
@@ -175,3 +213,10 @@ class Logs:
         self, host: HostAddress, tenant: str, function: str, limit: int, *, follow: bool
     ) -> AsyncGenerator[LogLine, None]:
         return self._host_logs.read(host.address, tenant, function, limit=limit, follow=follow)
+
+
+def _end(unread: "asyncio.Queue[LogLine | None]") -> None:
+    """Says that no more lines come, in the last's place where there is no room."""
+    if unread.full():
+        unread.get_nowait()
+    unread.put_nowait(None)

@@ -3,15 +3,15 @@
 Requests arrive here as bytes, so that nothing is parsed or checked for a caller without a key.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from stoker_service.errors import ErrorKind, StokerError
-from stoker_service.interceptors import InvalidRequest
+from stoker_service.interceptors import InvalidRequest, MalformedRequest
 from stoker_service.metadata import Context
 from stoker_service.validation import violations_of
 
@@ -66,12 +66,13 @@ def _single(
 
 
 def _streaming(
-    answer: Callable[[str, Message, Context], AsyncIterator[Message]], request_class: type[Message], identify: Identify
+    answer: Callable[[str, Message, Context], AsyncGenerator[Message]], request_class: type[Message], identify: Identify
 ) -> object:
     async def behavior(raw: bytes, context: Context) -> AsyncIterator[Message]:
         tenant = await identify(context)
-        async for response in answer(tenant, _parse(request_class, raw), context):
-            yield response
+        async with aclosing(answer(tenant, _parse(request_class, raw), context)) as responses:
+            async for response in responses:
+                yield response
 
     make: Any = grpc.unary_stream_rpc_method_handler
     return make(behavior, response_serializer=_serialize)
@@ -81,10 +82,7 @@ def _parse(request_class: type[Message], raw: bytes) -> Message:
     try:
         request = request_class.FromString(raw)
     except DecodeError as error:
-        name = request_class.DESCRIPTOR.full_name
-        raise StokerError(
-            ErrorKind.INVALID_ARGUMENT, "MALFORMED_REQUEST", f"the request is no {name}; is the client's proto another?"
-        ) from error
+        raise MalformedRequest(request_class.DESCRIPTOR.full_name) from error
     if violations := violations_of(request):
         raise InvalidRequest(violations)
     return request

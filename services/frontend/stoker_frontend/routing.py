@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import structlog
+from stoker_service.background import Background
 from stoker_service.errors import ErrorKind, StokerError
 
 from stoker_frontend import errors
-from stoker_frontend.background import Background
 from stoker_frontend.routes import RouteCache, RouteKey, Routes, Version, choose
 from stoker_frontend.single_flight import SingleFlight
 

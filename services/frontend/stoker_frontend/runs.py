@@ -13,6 +13,11 @@ class Start(IntEnum):
     PRIMED = 2
     WARM = 3
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Start":
+        """A kind that only a newer scheduler knows."""
+        return cls.UNKNOWN
+
 
 TIMEOUT = 2
 """The value of `stoker.v1.FunctionErrorKind` for a function that ran out of time."""

@@ -1,6 +1,6 @@
 """The services that the frontend answers itself: translate, call, translate back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -51,7 +51,7 @@ class LogServicer:
 
     async def TailLogs(
         self, tenant: str, request: logs_pb2.TailLogsRequest, _context: Context
-    ) -> AsyncIterator[logs_pb2.TailLogsResponse]:
+    ) -> AsyncGenerator[logs_pb2.TailLogsResponse]:
         """Streams a function's lines."""
         function = request.name[len(FUNCTIONS) :]
         try:

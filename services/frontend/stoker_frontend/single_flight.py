@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from stoker_frontend.background import Background
+from stoker_service.background import Background
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -46,7 +46,9 @@ class SingleFlight(Generic[Key, Value]):
             flight = self._flights[key] = _Flight(asyncio.get_running_loop().create_future())
             # Nobody may be waiting any more when a load fails; that is no fault.
             flight.landed.add_done_callback(lambda landed: landed.cancelled() or landed.exception())
-            self._background.start(self._fly(key, flight, load, keep), f"load {key}")
+            flying = self._background.start(self._fly(key, flight, load, keep), f"load {key}")
+            # However it ends, even before it has begun, nobody may wait for it any more.
+            flying.add_done_callback(lambda _: self._end(key, flight))
         return await asyncio.shield(flight.landed)
 
     def overtake(self, is_changed: Callable[[Key], bool]) -> None:
@@ -65,7 +67,8 @@ class SingleFlight(Generic[Key, Value]):
             if not flight.is_overtaken:
                 keep(value)
             flight.landed.set_result(value)
-        finally:
-            flight.landed.cancel()
-            if self._flights.get(key) is flight:
-                del self._flights[key]
+
+    def _end(self, key: Key, flight: _Flight[Value]) -> None:
+        flight.landed.cancel()
+        if self._flights.get(key) is flight:
+            del self._flights[key]
