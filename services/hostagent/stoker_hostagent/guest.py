@@ -1,37 +1,125 @@
-"""One VM's guest agent, as typed calls."""
+"""One VM's guest agent, as typed calls. The only place that knows the guest's protos beside `guest_channel.py`."""
 
+import secrets
+import time
 from collections.abc import Sequence
 
-from stoker_hostagent.guest_messages import Code, Failure, GuestContainer, Invocation, InvokeResult
+from stoker_protos.guest.v1 import guest_pb2
+
+from stoker_hostagent.guest_channel import GuestChannel
+from stoker_hostagent.guest_messages import (
+    Code,
+    Failure,
+    GuestContainer,
+    GuestFacts,
+    GuestSpan,
+    Invocation,
+    InvokeResult,
+)
+
+CALL_S = 30.0
+"""How long a guest has for what it does by itself, in seconds. Under TCG, `crun run` takes 0.6 s."""
+GRACE_S = 10.0
+"""How long over the time it was given itself a guest may take, in seconds, to load code or run an invocation."""
+_ENTROPY_BYTES = 64
 
 
 class Guest:
     """The guest agent of one VM.
 
-    Every call raises `StokerError`: GUEST_UNREACHABLE where the guest cannot be reached or does not answer in time (what
-    was asked for may have happened), `GUEST_<gRPC code>` (GUEST_NOT_FOUND, …) where the guest agent refused. Cancelling
-    a call cancels it in the guest; a running invocation's container is killed then.
+    Every call raises `StokerError`: GUEST_UNREACHABLE where the guest cannot be reached or does not answer in time
+    (what was asked for may have happened), `GUEST_<gRPC code>` (GUEST_NOT_FOUND, …) where the guest agent refused.
+    Cancelling a call cancels it in the guest; a running invocation's container is killed then.
     """
+
+    def __init__(self, channel: GuestChannel) -> None:
+        self._channel = channel
+
+    async def wait_answer(self) -> GuestFacts:
+        """What the guest says of itself, as soon as it has booted. The caller sets the limit."""
+        answer = await self._channel.wait_answer()
+        return GuestFacts(answer.image, answer.boot_id, answer.container_memory_mib, tuple(answer.runtimes))
+
+    async def configure(self, hostname: str) -> None:
+        """Gives the guest its identity: host name, the time now, fresh randomness."""
+        request = guest_pb2.ConfigureRequest(
+            hostname=hostname, unix_time_ns=time.time_ns(), entropy=secrets.token_bytes(_ENTROPY_BYTES)
+        )
+        await self._channel.call("Configure", request, guest_pb2.ConfigureResponse, CALL_S)
+
+    async def mount_share(self, tag: str) -> None:
+        """Mounts an attached virtiofs share, read-only, under its tag as name."""
+        request = guest_pb2.MountShareRequest(tag=tag, name=tag, read_only=True)
+        await self._channel.call("MountShare", request, guest_pb2.MountShareResponse, CALL_S)
 
     async def create_container(self, container: str, runtime: str, memory_mib: int, tmp_mib: int) -> None:
         """Makes a blank container: the language runtime started, no code loaded."""
-        raise NotImplementedError
+        request = guest_pb2.CreateContainerRequest(
+            container=container, runtime=runtime, memory_mib=memory_mib, tmp_mib=tmp_mib
+        )
+        await self._channel.call("CreateContainer", request, guest_pb2.CreateContainerResponse, CALL_S)
 
     async def load_code(self, container: str, code: Code) -> Failure | None:
         """Binds code into a blank container and imports the handler.
 
         Returns the function's failure where it could not be loaded; the container is destroyed then.
         """
-        raise NotImplementedError
+        request = guest_pb2.LoadCodeRequest(
+            container=container,
+            share=code.share,
+            path=code.path,
+            handler=code.handler,
+            environment=code.environment,
+            timeout_ms=code.timeout_ms,
+            identity=guest_pb2.FunctionIdentity(
+                tenant=code.identity.tenant,
+                function=code.identity.function,
+                version=code.identity.version,
+                memory_mib=code.identity.memory_mib,
+            ),
+            label=code.label,
+        )
+        limit_s = code.timeout_ms / 1000 + GRACE_S
+        answer = await self._channel.call("LoadCode", request, guest_pb2.LoadCodeResponse, limit_s)
+        return _failure(answer)
 
     async def invoke(self, invocation: Invocation) -> InvokeResult:
         """Runs an invocation in a loaded container."""
-        raise NotImplementedError
+        request = guest_pb2.InvokeRequest(
+            container=invocation.container,
+            invocation_id=invocation.id,
+            payload=invocation.payload,
+            content_type=invocation.content_type,
+            timeout_ms=invocation.timeout_ms,
+            traceparent=invocation.traceparent,
+            max_response_bytes=invocation.max_response_bytes,
+        )
+        limit_s = invocation.timeout_ms / 1000 + GRACE_S
+        answer = await self._channel.call("Invoke", request, guest_pb2.InvokeResponse, limit_s)
+        return InvokeResult(
+            answer.payload,
+            answer.content_type,
+            _failure(answer),
+            answer.run_ns,
+            answer.log_tail,
+            answer.container_lost,
+            tuple(GuestSpan(span.name, span.start_unix_ns, span.end_unix_ns, span.span_id) for span in answer.spans),
+        )
 
     async def destroy_container(self, container: str) -> None:
         """Kills a container and removes all it left. An unknown container is no error."""
-        raise NotImplementedError
+        request = guest_pb2.DestroyContainerRequest(container=container)
+        await self._channel.call("DestroyContainer", request, guest_pb2.DestroyContainerResponse, CALL_S)
 
     async def list_containers(self) -> Sequence[GuestContainer]:
         """Lists the containers, as after a restart of the host agent."""
-        raise NotImplementedError
+        request = guest_pb2.ListContainersRequest()
+        answer = await self._channel.call("ListContainers", request, guest_pb2.ListContainersResponse, CALL_S)
+        return [GuestContainer(each.container, each.is_loaded, each.label) for each in answer.containers]
+
+
+def _failure(answer: guest_pb2.LoadCodeResponse | guest_pb2.InvokeResponse) -> Failure | None:
+    if not answer.HasField("failure"):
+        return None
+    told = answer.failure
+    return Failure(told.kind, told.type, told.message, tuple(told.stack_trace))

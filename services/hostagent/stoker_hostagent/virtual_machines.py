@@ -1,56 +1,77 @@
-"""The VMs of this host, from their making to their end."""
+"""The VMs of this host, from their making to their end.
 
+A VM with a tenant never gets another: `VirtualMachine.claim` is the only way to a tenant, and refuses a second.
+"""
+
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
+from stoker_service.background import Background, background
+from stoker_service.errors import StokerError
+
+from stoker_hostagent import accelerator as accelerators
+from stoker_hostagent import removal, vm_errors
 from stoker_hostagent.accelerator import Accelerator
+from stoker_hostagent.domain_metadata import VmRecord
+from stoker_hostagent.footprints import Footprints
 from stoker_hostagent.guest import Guest
-from stoker_hostagent.vm import Shape, Vm, VmListener, VmSettings
+from stoker_hostagent.guest_image import GuestImage, find_image
+from stoker_hostagent.libvirt_connection import DomainEvent, connected
+from stoker_hostagent.libvirt_domains import LibvirtDomains
+from stoker_hostagent.names import check_name
+from stoker_hostagent.state_dir import managed
+from stoker_hostagent.virtual_machine import VirtualMachine
+from stoker_hostagent.vm import GoneReason, Shape, Vm, VmListener, VmSettings, VmState
+from stoker_hostagent.vm_rules import check_shape, check_vm_id, is_adoptable
+
+log = structlog.get_logger()
+
+ASSIGN_S = 60.0
+"""How long giving a VM to a tenant may take, in seconds."""
+REMOVE_S = 60.0
+"""How long whoever has ordered a VM's end waits for it, in seconds."""
 
 
 class VirtualMachines:
     """All VMs of this host. Operations on one VM follow each other; those on several VMs run at the same time."""
 
+    def __init__(
+        self,
+        settings: VmSettings,
+        image: GuestImage,
+        accelerator: Accelerator,
+        footprints: Footprints,
+        tasks: Background,
+    ) -> None:
+        """Knows no VM yet; `adopt` finds them. `running_virtual_machines` puts the parts together.
+
+        Args:
+            settings: What was configured.
+            image: What new VMs boot from.
+            accelerator: What runs VMs.
+            footprints: What VMs are made of on this host.
+            tasks: What owns their connections and their removal.
+        """
+        self._settings = settings
+        self._image = image
+        self._accelerator = accelerator
+        self._footprints = footprints
+        self._tasks = tasks
+        self._listener: VmListener | None = None
+        self._machines: dict[str, VirtualMachine] = {}
+        self._may_create = asyncio.Semaphore(settings.max_creating)
+
     @property
     def accelerator(self) -> Accelerator:
         """What runs the VMs, and why."""
-        raise NotImplementedError
+        return self._accelerator
 
-    async def adopt(self, listener: VmListener) -> Sequence[Vm]:
-        """Takes over the VMs that an earlier host agent of this host left, and destroys those that are of no use.
-
-        Call it once, before anything else. Its result is what `listener` is not told; from then on it is told all.
-
-        Raises:
-            StokerError: HYPERVISOR_UNAVAILABLE.
-        """
-        raise NotImplementedError
-
-    async def create(self, vm_id: str, shape: Shape) -> Vm:
-        """Makes a VM without a tenant and returns it when its guest has answered. One that is there already will do.
-
-        Raises:
-            StokerError: VM_ID_INVALID, SHAPE_INVALID, VM_EXISTS (of another shape), VM_ENDING, VM_CREATE_FAILED,
-                HYPERVISOR_UNAVAILABLE; nothing is left of the VM then, unless it was there before.
-        """
-        raise NotImplementedError
-
-    async def assign(self, vm_id: str, tenant: str) -> Vm:
-        """Gives a VM to a tenant, for good, with the tenant's code as share `code`. One already the tenant's will do.
-
-        Raises:
-            StokerError: VM_NOT_FOUND, VM_NOT_READY, VM_ENDING, VM_TAKEN (it is another tenant's), VM_ASSIGN_FAILED
-                (it is destroyed then).
-        """
-        raise NotImplementedError
-
-    async def destroy(self, vm_id: str) -> None:
-        """Destroys a VM and removes all it left, also in the middle of its making. An unknown VM is no error.
-
-        Raises:
-            StokerError: HYPERVISOR_UNAVAILABLE; the VM is ENDING then, and is destroyed when libvirt is back.
-        """
-        raise NotImplementedError
+    def all(self) -> Sequence[Vm]:
+        """All VMs at this moment."""
+        return [machine.now() for machine in self._machines.values()]
 
     def guest(self, vm_id: str) -> Guest:
         """The guest agent of a VM.
@@ -58,11 +79,211 @@ class VirtualMachines:
         Raises:
             StokerError: VM_NOT_FOUND.
         """
-        raise NotImplementedError
+        return self._find(vm_id).guest
 
-    def all(self) -> Sequence[Vm]:
-        """All VMs at this moment."""
-        raise NotImplementedError
+    async def adopt(self, listener: VmListener) -> Sequence[Vm]:
+        """Takes over the VMs that an earlier host agent of this host left, and destroys those that are of no use.
+
+        Call it once, before anything else. Its result is what `listener` is not told; from then on it is told all.
+
+        Raises:
+            StokerError: HYPERVISOR_UNAVAILABLE, HYPERVISOR_FAILED, HYPERVISOR_BUSY.
+        """
+        found = await self._footprints.found()
+        self._listener = listener
+        async with asyncio.TaskGroup() as group:
+            for vm_id, record in found.items():
+                group.create_task(self._adopt_or_remove(vm_id, record))
+        for vm_id in self._footprints.left() - found.keys():
+            self._remove_stray(vm_id)
+        return self.all()
+
+    async def create(self, vm_id: str, shape: Shape) -> Vm:
+        """Makes a VM without a tenant and returns it when its guest has answered. One that is there already will do.
+
+        Raises:
+            StokerError: VM_ID_INVALID, SHAPE_INVALID, VM_EXISTS (of another shape), VM_NOT_READY (another caller's
+                making of it takes too long), VM_ENDING, VM_CREATE_FAILED (nothing is left of it then).
+        """
+        check_vm_id(vm_id)
+        check_shape(shape)
+        if (machine := self._machines.get(vm_id)) is not None:
+            if machine.record.shape != shape:
+                raise vm_errors.vm_exists(vm_id, machine.record.shape)
+            async with self._turn(machine, self._settings.create_timeout_s):
+                return machine.now()
+        created_unix_s = int(time.time())
+        machine = self._know(
+            VmRecord(self._settings.host_id, vm_id, shape, VmState.CREATING, "", self._image.id, created_unix_s)
+        )
+        machine.announce()
+        await self._boot(machine)
+        return machine.now()
+
+    async def assign(self, vm_id: str, tenant: str) -> Vm:
+        """Gives a VM to a tenant, for good, with the tenant's code as share `code`. One already the tenant's will do.
+
+        Raises:
+            StokerError: INVALID_FIELD, VM_NOT_FOUND, VM_NOT_READY, VM_ENDING, VM_TAKEN (it is another tenant's),
+                VM_ASSIGN_FAILED (it is destroyed then).
+        """
+        check_name("tenant", tenant)
+        machine = self._find(vm_id)
+        if machine.state is VmState.CREATING:
+            raise vm_errors.vm_not_ready(vm_id)
+        async with self._turn(machine, ASSIGN_S):
+            machine.claim(tenant)
+            if machine.state is VmState.ASSIGNING:
+                await self._bring_code(machine)
+            return machine.now()
+
+    async def destroy(self, vm_id: str) -> None:
+        """Destroys a VM and removes all it left, also in the middle of its making. An unknown VM is no error.
+
+        Raises:
+            StokerError: HYPERVISOR_UNAVAILABLE; the VM is ENDING then, and is destroyed when libvirt is back.
+        """
+        if (machine := self._machines.get(vm_id)) is None:
+            return
+        await self._wait_removed(machine, GoneReason.DESTROYED)
+        if self._machines.get(vm_id) is machine:
+            raise vm_errors.hypervisor_unavailable(f"VM `{vm_id}` could not be destroyed yet")
+
+    def domain_changed(self, event: DomainEvent) -> None:
+        """A domain of this hypervisor has started or stopped."""
+        vm_id = self._footprints.vm_of(event.name)
+        if vm_id is None or self._listener is None:
+            return
+        machine = self._machines.get(vm_id)
+        is_wanted = machine is not None and machine.state is not VmState.ENDING
+        if event.is_running and not is_wanted:
+            # An order to start it was given up, and carried out all the same.
+            self._remove_stray(vm_id)
+        elif machine is not None and is_wanted and not event.is_running:
+            self._end(machine, GoneReason.CRASHED)
+
+    def hypervisor_returned(self) -> None:
+        """libvirt was away and is back: events may have been missed."""
+        self._tasks.start(self._reconcile(), "compare VMs with domains")
+
+    async def _adopt_or_remove(self, vm_id: str, record: VmRecord | None) -> None:
+        if record is None or not is_adoptable(record, self._image.id):
+            log.info("vm.not_adopted", vm=vm_id, state=record.state.value if record else "unknown")
+            await asyncio.wait([self._remove_stray(vm_id)], timeout=REMOVE_S)
+            return
+        machine = self._know(record)
+        self._connect(machine)
+        try:
+            async with asyncio.timeout(self._settings.adopt_timeout_s):
+                await machine.reach()
+        except (TimeoutError, StokerError):
+            log.warning("vm.silent", vm=machine.id, tenant=record.tenant)
+            await self._wait_removed(machine, GoneReason.UNREACHABLE)
+        else:
+            log.info("vm.adopted", vm=machine.id, state=record.state.value, tenant=record.tenant)
+
+    async def _boot(self, machine: VirtualMachine) -> None:
+        limit_s = self._settings.create_timeout_s
+        try:
+            async with asyncio.timeout(limit_s), machine.turn, self._may_create:
+                await machine.boot(self._image, self._accelerator, lambda: self._connect(machine))
+        except TimeoutError:
+            why = f"its guest did not answer within {limit_s:g} s"
+        except StokerError as error:
+            why = error.message
+        except asyncio.CancelledError:
+            self._end(machine, GoneReason.CRASHED)
+            raise
+        else:
+            return
+        console = self._footprints.console_tail(machine.id)
+        is_unwanted = machine.gone_reason is GoneReason.DESTROYED
+        await self._wait_removed(machine, GoneReason.CRASHED)
+        if is_unwanted:
+            raise vm_errors.vm_ending(machine.id)
+        log.error("vm.create_failed", vm=machine.id, why=why, console=console)
+        raise vm_errors.vm_create_failed(machine.id, why, console)
+
+    async def _bring_code(self, machine: VirtualMachine) -> None:
+        try:
+            async with asyncio.timeout(ASSIGN_S):
+                await machine.bring_code()
+        except (TimeoutError, StokerError) as error:
+            why = error.message if isinstance(error, StokerError) else f"it took longer than {ASSIGN_S:g} s"
+            log.error("vm.assign_failed", vm=machine.id, tenant=machine.record.tenant, why=why)
+            self._end(machine, GoneReason.CRASHED)
+            raise vm_errors.vm_assign_failed(machine.id, why) from error
+        except asyncio.CancelledError:
+            self._end(machine, GoneReason.CRASHED)
+            raise
+
+    @asynccontextmanager
+    async def _turn(self, machine: VirtualMachine, limit_s: float) -> AsyncGenerator[None]:
+        """Waits until no other operation is at work on a VM, and keeps others away."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await machine.turn.acquire()
+        except TimeoutError as error:
+            raise vm_errors.vm_not_ready(machine.id) from error
+        try:
+            machine.check_alive()
+            yield
+        finally:
+            machine.turn.release()
+
+    def _know(self, record: VmRecord) -> VirtualMachine:
+        if self._listener is None:
+            raise RuntimeError("adopt() comes before any other call")
+        machine = VirtualMachine(record, self._footprints, self._settings.unreachable_s, self._listener)
+        self._machines[machine.id] = machine
+        return machine
+
+    def _find(self, vm_id: str) -> VirtualMachine:
+        if (machine := self._machines.get(vm_id)) is None:
+            raise vm_errors.vm_not_found(vm_id)
+        return machine
+
+    def _connect(self, machine: VirtualMachine) -> None:
+        machine.connect(self._tasks, lambda: self._end(machine, GoneReason.UNREACHABLE))
+
+    def _end(self, machine: VirtualMachine, reason: GoneReason) -> None:
+        """Begins to destroy a VM, if that has not begun yet."""
+        if machine.gone_reason is None:
+            log.info("vm.ending", vm=machine.id, tenant=machine.record.tenant, reason=reason.value)
+            machine.end(reason)
+        if machine.removing is None:
+            machine.removing = self._tasks.start(self._remove(machine), f"remove {machine.id}")
+
+    async def _wait_removed(self, machine: VirtualMachine, reason: GoneReason) -> None:
+        self._end(machine, reason)
+        if machine.removing is not None:
+            await asyncio.wait([machine.removing], timeout=REMOVE_S)
+
+    async def _remove(self, machine: VirtualMachine) -> None:
+        # Whoever is at work on it gives up soon, as its guest cannot be reached any more.
+        async with machine.turn:
+            is_gone = await removal.remove(self._footprints, machine.id)
+        machine.removing = None
+        if is_gone and self._listener is not None and machine.gone_reason is not None:
+            del self._machines[machine.id]
+            self._listener.vm_gone(machine.id, machine.gone_reason)
+
+    def _remove_stray(self, vm_id: str) -> asyncio.Task[bool]:
+        return self._tasks.start(removal.remove(self._footprints, vm_id), f"remove {vm_id}")
+
+    async def _reconcile(self) -> None:
+        # One that is being made is not compared: whoever makes it notices by itself.
+        settled = [each for each in self._machines.values() if each.state not in (VmState.CREATING, VmState.ENDING)]
+        try:
+            found = await self._footprints.found()
+        except StokerError as error:
+            log.warning("vms.not_compared", reason=error.reason, message=error.message)
+            return  # libvirt is away again; when it is back this is done again
+        for machine in settled:
+            if machine.id not in found:
+                self._end(machine, GoneReason.CRASHED)
+        for vm_id in found.keys() - self._machines.keys():
+            self._remove_stray(vm_id)
 
 
 @asynccontextmanager
@@ -73,5 +294,12 @@ async def running_virtual_machines(settings: VmSettings) -> AsyncGenerator[Virtu
         StokerError: HOST_AGENT_RUNNING (another process manages this state directory), IMAGE_MISSING,
             HYPERVISOR_UNAVAILABLE, STATE_DIR_INVALID.
     """
-    raise NotImplementedError
-    yield VirtualMachines()
+    with managed(settings.state_dir) as places:
+        image = find_image(settings.images_dir, settings.image)
+        accelerator = await accelerators.choose(settings.state_dir, settings.accelerator)
+        async with connected(settings.libvirt_uri) as connection, background() as tasks:
+            footprints = Footprints(settings.host_id, places, LibvirtDomains(connection))
+            machines = VirtualMachines(settings, image, accelerator, footprints, tasks)
+            connection.on_event = machines.domain_changed
+            connection.on_reconnected = machines.hypervisor_returned
+            yield machines

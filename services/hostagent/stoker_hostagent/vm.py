@@ -92,7 +92,9 @@ class VmSettings:
     state_dir: Path
     """Holds `channels/`, `consoles/`, `shares/`, `code/` and `accelerator.json`. The path is at most 70 bytes long."""
     images_dir: Path
-    """Holds guest images; the newest is used."""
+    """Holds guest images."""
+    image: str = ""
+    """The id of the image to use; empty for the one that was built last."""
     libvirt_uri: str = "qemu:///system"
     accelerator: str = "auto"
     """`auto` lets the canary decide; `kvm` and `qemu` are taken without asking it."""
