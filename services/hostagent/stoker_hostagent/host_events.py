@@ -1,0 +1,61 @@
+"""What happens to VMs and containers, told to all parts that have to know."""
+
+from collections.abc import Sequence
+
+from stoker_hostagent.code_cache import CodeCache
+from stoker_hostagent.containers import Container, ContainerGoneReason, Containers
+from stoker_hostagent.leases import LeaseFile
+from stoker_hostagent.log_store import LogStore
+from stoker_hostagent.reports import Reports
+from stoker_hostagent.vm import GoneReason, Vm
+
+
+class ContainerEvents:
+    """Listens to the book of containers."""
+
+    def __init__(self, reports: Reports, code: CodeCache, leases: LeaseFile) -> None:
+        self._reports = reports
+        self._code = code
+        self._leases = leases
+
+    def container_changed(self, container: Container) -> None:
+        """Reports it, and keeps its lease for after a restart."""
+        self._leases.note(container.id, container.lease)
+        self._reports.container_changed(container)
+
+    def container_gone(self, container: Container, reason: ContainerGoneReason) -> None:
+        """Reports it, and lets go of its lease and code."""
+        self._leases.note(container.id, None)
+        self._code.release(container.id)
+        self._reports.container_gone(container, reason)
+
+
+class VmEvents:
+    """Listens to the VMs."""
+
+    def __init__(self, reports: Reports, containers: Containers, logs: LogStore) -> None:
+        self._reports = reports
+        self._containers = containers
+        self._logs = logs
+
+    def vm_changed(self, vm: Vm) -> None:
+        """Reports it."""
+        self._reports.vm_changed(vm)
+
+    def vm_gone(self, vm_id: str, reason: GoneReason) -> None:
+        """Reports it, after the containers that went with it."""
+        self._containers.remove_vm(vm_id)
+        self._reports.vm_gone(vm_id, reason)
+
+    def container_exited(self, vm_id: str, container: str, reason: str) -> None:
+        """Strikes out a container that ended by itself."""
+        self._containers.remove(
+            container, ContainerGoneReason.KILLED if reason == "oom" else ContainerGoneReason.EXITED
+        )
+
+    def lines_printed(
+        self, vm_id: str, container: str, invocation_id: str, stream: str, lines: Sequence[str], dropped: int
+    ) -> None:
+        """Keeps the lines of a container that is known here."""
+        if version := self._containers.version_of(container):
+            self._logs.add(version, container, invocation_id, stream, lines, dropped)

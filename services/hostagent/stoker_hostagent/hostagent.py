@@ -1,0 +1,173 @@
+"""The host agent, put together from its parts."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
+
+import grpc.aio
+import structlog
+from stoker_protos.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+from stoker_protos.scheduler.v1 import hosts_pb2
+from stoker_service.background import background
+from stoker_service.channels import open_channel
+from stoker_service.errors import StokerError
+from stoker_service.server import Server, running_server
+
+from stoker_hostagent.accelerator import Accelerator
+from stoker_hostagent.code_cache import CodeCache
+from stoker_hostagent.codestore import Codestore
+from stoker_hostagent.commands import CommandedMachines, Commands
+from stoker_hostagent.config import HostAgentSettings
+from stoker_hostagent.container_life import ContainerLife, Machines
+from stoker_hostagent.containers import Containers
+from stoker_hostagent.fleet_stream import FleetStream
+from stoker_hostagent.frontend_streams import FrontendStreams
+from stoker_hostagent.host_events import ContainerEvents, VmEvents
+from stoker_hostagent.invocations import Invocations
+from stoker_hostagent.leases import LeaseFile
+from stoker_hostagent.log_store import LogStore
+from stoker_hostagent.reports import Reports
+from stoker_hostagent.service import HostLogServicer, InvocationServicer
+from stoker_hostagent.virtual_machines import VirtualMachines, running_virtual_machines
+from stoker_hostagent.vm import Vm, VmListener, VmSettings
+from stoker_hostagent.wire import container_to_proto, vm_to_proto
+
+log = structlog.get_logger()
+
+MIB = 1024 * 1024
+MAX_UNSENT_REPORTS = 10_000
+HYPERVISOR_AGAIN_S = 1.0
+"""How often a hypervisor that is away at start-up is tried, in seconds."""
+SERVICES = [service.full_name for service in hostagent_pb2.DESCRIPTOR.services_by_name.values()]
+
+
+class HostMachines(Machines, CommandedMachines, Protocol):
+    """All VMs of this host. `virtual_machines.VirtualMachines` says how each call behaves."""
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What runs the VMs, and why."""
+        ...
+
+    async def adopt(self, listener: VmListener) -> Sequence[Vm]:
+        """Takes over the VMs that an earlier host agent left."""
+        ...
+
+
+def vm_settings(settings: HostAgentSettings) -> VmSettings:
+    """What the layer of virtual machines is told."""
+    return VmSettings(
+        host_id=settings.host,
+        state_dir=settings.state_dir,
+        images_dir=settings.images_dir,
+        libvirt_uri=settings.libvirt_uri,
+        accelerator=settings.accelerator,
+    )
+
+
+@asynccontextmanager
+async def running_hostagent(settings: HostAgentSettings) -> AsyncGenerator[Server]:
+    """Runs the host agent for as long as the context is entered. Leaving it leaves the VMs running.
+
+    Raises:
+        StokerError: IMAGE_MISSING, HOST_AGENT_RUNNING, STATE_DIR_INVALID.
+        AddressInUse: The address cannot be listened on.
+    """
+    async with AsyncExitStack() as stack:
+        machines = await _enter_machines(stack, vm_settings(settings))
+        yield await stack.enter_async_context(serving(settings, machines))
+
+
+async def _enter_machines(stack: AsyncExitStack, settings: VmSettings) -> VirtualMachines:
+    while True:
+        try:
+            return await stack.enter_async_context(running_virtual_machines(settings))
+        except StokerError as error:
+            if error.reason != "HYPERVISOR_UNAVAILABLE":
+                raise
+            log.warning("hypervisor.awaited", message=error.message)
+        await asyncio.sleep(HYPERVISOR_AGAIN_S)
+
+
+@asynccontextmanager
+async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncGenerator[Server]:
+    """Runs all but the VMs: takes over what is in them, then answers frontends and the scheduler's commands."""
+    async with (
+        open_channel(settings.codestore_address) as codestore_channel,
+        open_channel(settings.scheduler_address) as scheduler_channel,
+        background() as tasks,
+    ):
+        code = CodeCache(
+            settings.state_dir,
+            Codestore(codestore_channel, settings.code_fetch_s),
+            tasks,
+            max_bytes=settings.code_cache_mib * MIB,
+            max_fetches=settings.code_fetches,
+        )
+        logs = LogStore(
+            settings.state_dir / "logs",
+            max_function_bytes=settings.log_function_mib * MIB,
+            max_total_bytes=settings.log_total_mib * MIB,
+        )
+        leases = LeaseFile(settings.state_dir / "leases.json")
+        address = settings.advertised_address
+
+        def snapshot() -> hosts_pb2.HostSnapshot:
+            return hosts_pb2.HostSnapshot(
+                host=settings.host,
+                address=address,
+                memory_mib=settings.memory_mib,
+                vcpus=settings.vcpus,
+                accelerator=machines.accelerator.kind,
+                accelerator_reason=machines.accelerator.reason,
+                vms=map(vm_to_proto, machines.all()),
+                containers=map(container_to_proto, containers.all()),
+            )
+
+        reports = Reports(snapshot, MAX_UNSENT_REPORTS)
+        containers = Containers(ContainerEvents(reports, code, leases))
+        life = ContainerLife(containers, machines, code, tasks, load_s=settings.load_s)
+        commands = Commands(machines, containers, life, tasks, reports.result)
+
+        def holder_gone(holder: str) -> None:
+            containers.end_leases_of(holder)
+            reports.holder_gone(holder)
+
+        streams = FrontendStreams(
+            Invocations(containers, life, machines.guest),
+            tasks,
+            holder_gone,
+            max_running=settings.max_invocations,
+            max_unsent_bytes=settings.max_unsent_mib * MIB,
+        )
+
+        def register(server: grpc.aio.Server) -> None:
+            hostagent_pb2_grpc.add_InvocationServiceServicer_to_server(InvocationServicer(streams, tasks), server)
+            hostagent_pb2_grpc.add_HostLogServiceServicer_to_server(HostLogServicer(logs), server)
+
+        await code.open()
+        await logs.open()
+        earlier_leases = await leases.read()
+        await machines.adopt(VmEvents(reports, containers, logs))
+        await life.adopt(earlier_leases)
+        tasks.start(logs.run(), "write logs")
+        tasks.start(leases.run(), "write leases")
+        async with running_server(settings, register, SERVICES) as server:
+            address = address or server.address
+            tasks.start(_end_earlier_leases(containers, settings.holder_return_s), "end earlier leases")
+            fleet = tasks.start(FleetStream(scheduler_channel, reports, commands.start).run(), "fleet stream")
+            try:
+                yield server
+            finally:
+                # First the scheduler forgets this host, so that frontends are sent elsewhere.
+                fleet.cancel()
+                logs.close()
+                await streams.drain(settings.drain_s)
+                await leases.write()
+                await logs.write()
+
+
+async def _end_earlier_leases(containers: Containers, after_s: float) -> None:
+    await asyncio.sleep(after_s)
+    containers.end_earlier_leases()

@@ -1,0 +1,52 @@
+"""Spans of invocations on this host: one for the whole, and below it those that the guest has measured."""
+
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from opentelemetry import trace
+from stoker_service.telemetry import PROPAGATOR, is_exporting, traceparent, tracer
+
+from stoker_hostagent.containers import Container
+from stoker_hostagent.guest_messages import GuestSpan
+from stoker_hostagent.runs import Order
+
+
+class InvocationSpan:
+    """The span of one invocation; without an exporter it only passes the trace context on."""
+
+    def __init__(self, traceparent: str) -> None:
+        self.traceparent = traceparent
+
+    def add_guest_spans(self, spans: Sequence[GuestSpan]) -> None:
+        """Records what the guest has measured."""
+
+
+class _RecordedSpan(InvocationSpan):
+    def add_guest_spans(self, spans: Sequence[GuestSpan]) -> None:
+        for span in spans:
+            tracer().start_span(f"guest.{span.name}", start_time=span.start_unix_ns).end(span.end_unix_ns)
+
+
+def invocation_span(container: Container, order: Order) -> AbstractContextManager[InvocationSpan]:
+    """A span below the frontend's, in which the invocation runs."""
+    if not (order.traceparent and is_exporting()):
+        return nullcontext(InvocationSpan(order.traceparent))
+    return _recorded(container, order)
+
+
+@contextmanager
+def _recorded(container: Container, order: Order) -> Generator[InvocationSpan]:
+    with tracer().start_as_current_span(
+        "hostagent.invoke",
+        context=PROPAGATOR.extract({"traceparent": order.traceparent}),
+        kind=trace.SpanKind.SERVER,
+        attributes={
+            "stoker.tenant": container.version.tenant,
+            "stoker.function": container.version.function,
+            "stoker.version": container.version.number,
+            "stoker.container": container.id,
+            "stoker.vm": container.vm,
+            "stoker.invocation_id": order.invocation_id,
+        },
+    ):
+        yield _RecordedSpan(traceparent())

@@ -1,0 +1,25 @@
+"""What containers run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a function, with all that a container needs to run it."""
+
+    uid: str
+    """Unique for ever: what containers are matched by."""
+    tenant: str
+    function: str
+    number: int
+    artifact_sha256: str
+    artifact_size_bytes: int
+    """The size of the artifact, packed."""
+    runtime: str
+    """`python3` or `nodejs`."""
+    handler: str
+    memory_mib: int
+    timeout_s: int
+    tmp_mib: int
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
