@@ -1,0 +1,83 @@
+"""Leases granted, prolonged and ended, with what that means for their containers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from stoker_scheduler.containers import Containers
+from stoker_scheduler.fleet import Fleet
+from stoker_scheduler.leases import Lease, LeaseTable
+from stoker_scheduler.machines import Container, ContainerState
+
+log = structlog.get_logger()
+
+
+class LeaseKeeper:
+    """Keeps leases and containers in step."""
+
+    def __init__(
+        self,
+        leases: LeaseTable,
+        fleet: Fleet,
+        containers: Containers,
+        clock: Callable[[], float],
+        recovered_s: float,
+    ) -> None:
+        """Begins to keep.
+
+        Args:
+            leases: The leases.
+            fleet: The fleet.
+            containers: What carries out the consequences.
+            clock: Tells the time.
+            recovered_s: Until when a lease that is not known may be one of a host that has not come back since the
+                scheduler's start.
+        """
+        self._leases = leases
+        self._fleet = fleet
+        self._containers = containers
+        self._clock = clock
+        self._recovered_s = recovered_s
+
+    @property
+    def ttl_s(self) -> float:
+        """How long a lease holds without being renewed, in seconds."""
+        return self._leases.ttl_s
+
+    def grant(self, lease_id: str, container: Container, holder: str) -> Lease | None:
+        """Begins the lease that a container's host has put it under; None where the container has ended meanwhile."""
+        found = self._fleet.find_container(container.id)
+        if found is None or found.state is not ContainerState.LEASED:
+            return None
+        host = self._fleet.vm(container.vm).host
+        return self._leases.grant(lease_id, container=container.id, host=host, holder=holder, now_s=self._clock())
+
+    def release(self, lease_id: str, *, is_broken: bool = False) -> None:
+        """Ends a lease, if it still holds. The container is idle then, or, where it is broken, destroyed."""
+        lease = self._leases.end(lease_id)
+        if lease is None:
+            return
+        if is_broken:
+            log.info("container.broken", container=lease.container)
+            self._containers.end(lease.container)
+        else:
+            self._become_idle(lease)
+
+    def renew(self, lease_ids: Sequence[str]) -> list[str]:
+        """Prolongs leases, and returns those that have ended."""
+        now_s = self._clock()
+        ended = [lease_id for lease_id in lease_ids if not self._leases.renew(lease_id, now_s)]
+        return ended if now_s >= self._recovered_s else []
+
+    def end_expired(self) -> None:
+        """Ends the leases that were not renewed in time."""
+        for lease in self._leases.end_expired(self._clock()):
+            log.info("lease.expired", lease=lease.id, container=lease.container, holder=lease.holder)
+            self._become_idle(lease)
+
+    def _become_idle(self, lease: Lease) -> None:
+        container = self._fleet.find_container(lease.container)
+        if container and container.state is ContainerState.LEASED:
+            self._fleet.put_container(replace(container, state=ContainerState.IDLE, since_s=self._clock()))
+            self._containers.unlease(container.id)
