@@ -1,9 +1,11 @@
 """What the scheduler sees of a host, and what it can have done there."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from stoker_hostagent.hostagent import serving
+from stoker_hostagent.labels import label_of
 from stoker_protos.scheduler.v1 import hosts_pb2
 from stoker_protos.v1 import invocations_pb2
 
@@ -251,3 +253,16 @@ async def test_after_a_restart_what_cannot_be_used_is_destroyed(tmp_path: Path) 
         around.guest.is_reachable = False
         async with running_host(around) as (_, scheduler):
             assert list((await scheduler.report()).snapshot.vms) == []
+
+
+async def test_a_guest_cannot_claim_containers_of_another_tenant_after_a_restart(tmp_path: Path) -> None:
+    async with surroundings(tmp_path) as around:
+        async with running_host(around) as (_, scheduler):
+            await around.prepare(scheduler, around.version())
+        container = around.guest.containers["c-1"]
+        assert container.code is not None
+        forged = label_of(around.version(tenant="umbrella"))
+        container.code = dataclasses.replace(container.code, label=forged)
+        async with running_host(around) as (_, scheduler):
+            assert list((await scheduler.report()).snapshot.containers) == []
+            assert around.guest.containers == {}

@@ -231,3 +231,23 @@ async def test_what_a_function_prints_can_be_read(tmp_path: Path) -> None:
         listener.lines_printed("vm-000000000001", "c-1", "invocation-1", "stdout", ["last words"], 0)
         assert (await anext(aiter(reading))).entry.line == "last words"
         reading.cancel()
+
+
+async def test_a_guest_cannot_speak_for_containers_of_another_vm(tmp_path: Path) -> None:
+    async with (
+        surroundings(tmp_path) as around,
+        running_host(around) as (address, scheduler),
+        open_channel(address) as channel,
+    ):
+        await around.prepare(scheduler, around.version())
+        listener = around.machines.listener
+        assert listener is not None
+        listener.container_exited("vm-0000000000ff", "c-1", "exited")
+        listener.lines_printed("vm-0000000000ff", "c-1", "invocation-1", "stdout", ["forged"], 0)
+        listener.lines_printed("vm-000000000001", "c-1", "invocation-1", "stdout", ["true"], 0)
+        request = hostagent_pb2.ReadLogsRequest(tenant="acme", function="hello", limit=10)
+        reading = hostagent_pb2_grpc.HostLogServiceStub(channel).ReadLogs(request)
+        read = [response.entry.line async for response in reading]
+        assert read == ["true"]
+        async with frontend(address) as caller:
+            assert (await caller.invoke(1)).HasField("finished")

@@ -203,7 +203,7 @@ class ContainerLife:
             guest = self._machines.guest(vm.id)
             for found in await guest.list_containers():
                 version = labels.version_from(found.label) if found.is_loaded else None
-                if version is None or version.tenant != vm.tenant:
+                if version is None or version.tenant != vm.tenant or self._containers.find(found.id):
                     await guest.destroy_container(found.id)
                     continue
                 self._code.use(found.id, artifact_of(version))

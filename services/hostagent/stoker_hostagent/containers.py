@@ -15,7 +15,7 @@ from stoker_hostagent.leases import Lease
 from stoker_hostagent.versions import Version
 
 REMEMBERED_GONE = 1024
-"""Of how many containers that are gone the version is still known, for the last lines that they printed."""
+"""How many containers that are gone are still known, for the last lines that they printed."""
 
 
 class ContainerState(Enum):
@@ -78,7 +78,7 @@ class Containers:
     def __init__(self, listener: ContainerListener) -> None:
         self._listener = listener
         self._pages: dict[str, _Page] = {}
-        self._gone: OrderedDict[str, Version] = OrderedDict()
+        self._gone: OrderedDict[str, Container] = OrderedDict()
 
     def all(self) -> Sequence[Container]:
         """All containers at this moment."""
@@ -89,10 +89,13 @@ class Containers:
         page = self._pages.get(container_id)
         return page.container if page else None
 
-    def version_of(self, container_id: str) -> Version | None:
-        """What a container runs, or ran until not long ago; None where that isn't known."""
-        page = self._pages.get(container_id)
-        return page.container.version if page else self._gone.get(container_id)
+    def find_in(self, vm_id: str, container_id: str) -> Container | None:
+        """A container of one VM, also one that is gone since not long ago; None where there is none of that id.
+
+        A guest speaks of its own containers alone.
+        """
+        container = self.find(container_id) or self._gone.get(container_id)
+        return container if container and container.vm == vm_id else None
 
     def add(self, container: Container, earlier_lease: Lease | None = None) -> None:
         """Enters a new container, with the lease that it had before a restart."""
@@ -168,7 +171,7 @@ class Containers:
         page = self._pages.pop(container_id, None)
         if page is None:
             return
-        self._gone[container_id] = page.container.version
+        self._gone[container_id] = page.container
         if len(self._gone) > REMEMBERED_GONE:
             self._gone.popitem(last=False)
         self._listener.container_gone(page.container, reason)

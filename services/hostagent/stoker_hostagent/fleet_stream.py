@@ -43,6 +43,7 @@ class FleetStream:
             reports: What is reported.
             carry_out: Begins to carry out a command.
         """
+        self._channel = channel
         self._scheduler = hosts_pb2_grpc.HostServiceStub(channel)
         self._reports = reports
         self._carry_out = carry_out
@@ -51,6 +52,7 @@ class FleetStream:
         """Keeps the stream open until it is cancelled."""
         attempt = 0
         while True:
+            await self._channel.channel_ready()
             begun_s = asyncio.get_running_loop().time()
             why = await self._converse()
             lasted_s = asyncio.get_running_loop().time() - begun_s

@@ -31,7 +31,7 @@ class ContainerEvents:
 
 
 class VmEvents:
-    """Listens to the VMs."""
+    """Listens to the VMs. What a guest says is believed of its own containers alone."""
 
     def __init__(self, reports: Reports, containers: Containers, logs: LogStore) -> None:
         self._reports = reports
@@ -49,13 +49,13 @@ class VmEvents:
 
     def container_exited(self, vm_id: str, container: str, reason: str) -> None:
         """Strikes out a container that ended by itself."""
-        self._containers.remove(
-            container, ContainerGoneReason.KILLED if reason == "oom" else ContainerGoneReason.EXITED
-        )
+        if self._containers.find_in(vm_id, container):
+            gone = ContainerGoneReason.KILLED if reason == "oom" else ContainerGoneReason.EXITED
+            self._containers.remove(container, gone)
 
     def lines_printed(
         self, vm_id: str, container: str, invocation_id: str, stream: str, lines: Sequence[str], dropped: int
     ) -> None:
         """Keeps the lines of a container that is known here."""
-        if version := self._containers.version_of(container):
-            self._logs.add(version, container, invocation_id, stream, lines, dropped)
+        if known := self._containers.find_in(vm_id, container):
+            self._logs.add(known.version, container, invocation_id, stream, lines, dropped)

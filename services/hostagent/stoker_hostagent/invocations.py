@@ -15,6 +15,7 @@ from stoker_hostagent.tracing import invocation_span
 log = structlog.get_logger()
 
 MAX_RESPONSE_BYTES = 6 * 1024 * 1024
+LOG_TAIL_BYTES = 4096
 
 
 class Invocations:
@@ -50,7 +51,7 @@ class Invocations:
             result.content_type,
             result.failure,
             result.run_ns / 1e6,
-            result.log_tail if order.log_tail else b"",
+            result.log_tail[-LOG_TAIL_BYTES:] if order.log_tail else b"",
             result.is_container_lost,
         )
 

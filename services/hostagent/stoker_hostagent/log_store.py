@@ -24,6 +24,8 @@ SEGMENTS_PER_FUNCTION = 8
 MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
 READ_BYTES = 256 * 1024
 LINE_OVERHEAD_BYTES = 128
+MAX_LINE_LENGTH = 16 * 1024
+MAX_ID_LENGTH = 64
 
 
 @dataclass(slots=True)
@@ -100,8 +102,9 @@ class LogStore:
     ) -> None:
         """Takes lines that a container printed, after `dropped` others that were lost on the way.
 
-        Where more come than can be written, lines are dropped, which a line in their place says.
+        Long lines are cut. Where more come than can be written, lines are dropped, which a line in their place says.
         """
+        invocation_id, stream = invocation_id[:MAX_ID_LENGTH], stream[:MAX_ID_LENGTH]
         function_log = self._log_of(version.tenant, version.function)
         function_log.dropped += dropped
         for text in lines:
@@ -112,7 +115,9 @@ class LogStore:
             function_log.dropped = 0
             for one in texts:
                 function_log.last_ns = max(self._now_ns(), function_log.last_ns + 1)
-                line = LogLine(function_log.last_ns, version.number, invocation_id, container, stream, one)
+                line = LogLine(
+                    function_log.last_ns, version.number, invocation_id, container, stream, one[:MAX_LINE_LENGTH]
+                )
                 function_log.unwritten.append(line)
                 self._unwritten_bytes += _memory_of(line)
         self._has_unwritten.set()

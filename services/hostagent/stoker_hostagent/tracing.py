@@ -10,6 +10,8 @@ from stoker_hostagent.containers import Container
 from stoker_hostagent.guest_messages import GuestSpan
 from stoker_hostagent.runs import Order
 
+MAX_GUEST_SPANS = 32
+
 
 class InvocationSpan:
     """The span of one invocation; without an exporter it only passes the trace context on."""
@@ -23,7 +25,7 @@ class InvocationSpan:
 
 class _RecordedSpan(InvocationSpan):
     def add_guest_spans(self, spans: Sequence[GuestSpan]) -> None:
-        for span in spans:
+        for span in spans[:MAX_GUEST_SPANS]:
             tracer().start_span(f"guest.{span.name}", start_time=span.start_unix_ns).end(span.end_unix_ns)
 
 
