@@ -1,0 +1,12 @@
+"""Says hello: the smallest function.
+
+    stoker deploy hello examples/hello
+    stoker invoke hello --data '{"name": "you"}'
+"""
+
+
+def handler(event, context):
+    """Answers with a greeting. `event` is what was sent, parsed from JSON; what is returned is sent back as JSON."""
+    name = (event or {}).get("name", "world")
+    print(f"greeting {name}")
+    return {"greeting": f"Hello, {name}!"}

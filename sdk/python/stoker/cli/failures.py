@@ -1,0 +1,42 @@
+"""How a failure is told at the command line, and with which code the process ends."""
+
+from stoker.errors import (
+    InvalidArgument,
+    PackingError,
+    StokerError,
+    Unauthenticated,
+)
+from stoker.settings import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE
+
+FUNCTION_FAILED = 1
+USAGE = 2
+PLATFORM = 3
+UNEXPECTED = "a fault in this command line"
+
+
+class UsageError(StokerError):
+    """A command that cannot be meant as it was typed."""
+
+    def __init__(self, message: str) -> None:
+        """Makes an error."""
+        super().__init__("USAGE", message)
+
+
+def exit_code(error: StokerError) -> int:
+    """The code that a process ends with after `error`: 2 for what was typed wrong, 3 for all else."""
+    return USAGE if isinstance(error, UsageError | InvalidArgument | PackingError) else PLATFORM
+
+
+def describe(error: StokerError) -> str:
+    """What is wrong, and what to do."""
+    if error.reason == "UNREACHABLE":
+        address = error.message.removeprefix("cannot reach ").partition(": ")[0]
+        return f"cannot reach {address}: is it running? `stoker up` starts it"
+    if isinstance(error, Unauthenticated):
+        return (
+            f"{error.message}\nset {API_KEY_VARIABLE} (or {ADMIN_KEY_VARIABLE} for `stoker admin`); "
+            "`stoker up` gives a new one where Stoker runs on this machine"
+        )
+    if error.retry_after_s and "try again" not in error.message:
+        return f"{error.message}; try again in {error.retry_after_s:g} s"
+    return error.message

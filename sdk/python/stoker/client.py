@@ -1,0 +1,274 @@
+"""The blocking client."""
+
+import time
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+
+from stoker import admin_requests, artifact_requests, deployment, requests, settings
+from stoker.artifact_requests import Progress
+from stoker.calls import Listing, StreamOf, Stubs, Unary, UnaryOf, UploadOf
+from stoker.connection import CHANNEL_OPTIONS, call_metadata
+from stoker.deployment import Steps
+from stoker.errors import StokerError
+from stoker.models import (
+    Alias,
+    Artifact,
+    Deployment,
+    Fleet,
+    Function,
+    InvokeResult,
+    LogLine,
+    NewTenant,
+    Tenant,
+    Version,
+    VersionOptions,
+)
+from stoker.packing import packed
+from stoker.retries import RetryBudget
+from stoker.statuses import error_of
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+
+class Client:
+    """Calls Stoker. It may be used by several threads, and connects when first used.
+
+    Every method raises a `StokerError` (see `stoker.errors`) where the call fails.
+    """
+
+    def __init__(
+        self, endpoint: str | None = None, *, api_key: str | None = None, admin_key: str | None = None
+    ) -> None:
+        """Makes a client; what is not given comes from the environment or the configuration file.
+
+        Args:
+            endpoint: Where Stoker answers, `address:port`.
+            api_key: The tenant's key.
+            admin_key: The operator's key, for the methods that ask for it.
+        """
+        self._settings = settings.load(endpoint=endpoint, api_key=api_key, admin_key=admin_key)
+        self._channel = grpc.insecure_channel(self._settings.endpoint, CHANNEL_OPTIONS)
+        self._stubs = Stubs(self._channel)
+        self._budget = RetryBudget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection and the calls that still run."""
+        self._channel.close()
+
+    @property
+    def endpoint(self) -> str:
+        """Where this client calls."""
+        return self._settings.endpoint
+
+    def create_function(self, name: str, *, description: str = "") -> Function:
+        """Makes a function without versions."""
+        return self._call(requests.create_function(name, description))
+
+    def get_function(self, name: str) -> Function:
+        """Returns a function."""
+        return self._call(requests.get_function(name))
+
+    def list_functions(self) -> Generator[Function]:
+        """Yields the functions by name."""
+        return self._list(requests.list_functions())
+
+    def update_function(self, name: str, *, description: str, etag: str = "") -> Function:
+        """Changes a function's description; with `etag`, only if nobody has changed it since."""
+        return self._call(requests.update_function(name, description, etag))
+
+    def delete_function(self, name: str, *, etag: str = "") -> None:
+        """Deletes a function with its versions and aliases."""
+        self._call(requests.delete_function(name, etag))
+
+    def publish_version(
+        self, function: str, artifact_sha256: str, *, validate_only: bool = False, **options: Unpack[VersionOptions]
+    ) -> Version:
+        """Publishes a function's next version, of an artifact uploaded before."""
+        return self._call(requests.publish_version(function, artifact_sha256, options, validate_only=validate_only))
+
+    def get_version(self, function: str, number: int) -> Version:
+        """Returns a version."""
+        return self._call(requests.get_version(function, number))
+
+    def list_versions(self, function: str) -> Generator[Version]:
+        """Yields a function's versions, newest first."""
+        return self._list(requests.list_versions(function))
+
+    def delete_version(self, function: str, number: int) -> None:
+        """Deletes a version that no alias names."""
+        self._call(requests.delete_version(function, number))
+
+    def create_alias(self, function: str, alias: str, routes: Mapping[int, int]) -> Alias:
+        """Makes an alias of versions, with the share of each in percent."""
+        return self._call(requests.create_alias(function, alias, routes))
+
+    def get_alias(self, function: str, alias: str) -> Alias:
+        """Returns an alias."""
+        return self._call(requests.get_alias(function, alias))
+
+    def list_aliases(self, function: str) -> Generator[Alias]:
+        """Yields a function's aliases by name."""
+        return self._list(requests.list_aliases(function))
+
+    def set_alias(
+        self, function: str, alias: str, routes: Mapping[int, int], *, etag: str = "", allow_missing: bool = True
+    ) -> Alias:
+        """Points an alias at versions, with the share of each in percent; with `etag`, only if it is unchanged."""
+        return self._call(requests.set_alias(function, alias, routes, etag=etag, allow_missing=allow_missing))
+
+    def delete_alias(self, function: str, alias: str) -> None:
+        """Deletes an alias."""
+        self._call(requests.delete_alias(function, alias))
+
+    def get_artifact(self, sha256: str) -> Artifact:
+        """Returns what is known of an artifact."""
+        return self._call(artifact_requests.get_artifact(sha256))
+
+    def upload_artifact(self, path: str | Path, *, progress: Progress | None = None) -> Artifact:
+        """Uploads a directory, zip or tar.gz; `progress` is told the bytes sent and the bytes altogether."""
+        with packed(Path(path)) as code:
+            return self._upload(artifact_requests.upload_artifact(code, progress))
+
+    def download_artifact(self, sha256: str) -> Generator[bytes]:
+        """Yields an artifact's bytes as they were uploaded."""
+        return self._stream(artifact_requests.download_artifact(sha256))
+
+    def deploy(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        alias: str | None = "live",
+        progress: Progress | None = None,
+        **options: Unpack[VersionOptions],
+    ) -> Deployment:
+        """Uploads a directory, zip or tar.gz, publishes it as a version, and points `alias` at that.
+
+        The function is made where it is missing. With `alias=None` no alias is moved.
+        """
+        with packed(Path(path)) as code:
+            return self._drive(deployment.deploy(name, code, options, alias, progress))
+
+    def invoke(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        qualifier: str = "",
+        timeout_s: float | None = None,
+        content_type: str = "",
+        log_tail: bool = False,
+    ) -> InvokeResult:
+        """Runs a function once. A function that fails is told by the result's `function_error`, not by an exception.
+
+        Args:
+            name: The function.
+            data: The event: bytes reach the handler as they are, anything else as JSON.
+            qualifier: A version's number or an alias; empty means `live`.
+            timeout_s: How long to wait in seconds; what is running then is stopped. None means as long as it may take.
+            content_type: The media type of `data`, where it is bytes.
+            log_tail: Whether to return the last 4 KiB of what the invocation prints.
+        """
+        return self._call(
+            requests.invoke(
+                name, data, qualifier=qualifier, timeout_s=timeout_s, content_type=content_type, log_tail=log_tail
+            )
+        )
+
+    def tail_logs(self, function: str, *, follow: bool = False, limit: int = 0) -> Generator[LogLine]:
+        """Yields a function's newest log lines, up to `limit` (0 means 100); with `follow`, also those to come."""
+        return self._stream(requests.tail_logs(function, follow=follow, limit=limit))
+
+    def create_tenant(self, tenant: str) -> NewTenant:
+        """Makes a tenant and its first key. Needs the admin key."""
+        return self._call(admin_requests.create_tenant(tenant))
+
+    def list_tenants(self) -> Generator[Tenant]:
+        """Yields all tenants by name. Needs the admin key."""
+        return self._list(admin_requests.list_tenants())
+
+    def create_api_key(self, tenant: str) -> str:
+        """Makes one more key for a tenant. Needs the admin key."""
+        return self._call(admin_requests.create_api_key(tenant))
+
+    def revoke_api_key(self, key_id: str) -> None:
+        """Ends a key at once, known by what stands between its first and second `.`. Needs the admin key."""
+        self._call(admin_requests.revoke_api_key(key_id))
+
+    def get_fleet(self) -> Fleet:
+        """Returns all hosts, VMs and containers of one moment. Needs the admin key."""
+        return self._call(admin_requests.get_fleet())
+
+    def _call(self, call: UnaryOf[Result]) -> Result:
+        deadline_s = time.monotonic() + call.timeout_s
+        attempts = 0
+        while True:
+            attempts += 1
+            metadata = call_metadata(self._settings, is_admin=call.is_admin)
+            try:
+                response = call.method(self._stubs)(
+                    call.request, timeout=deadline_s - time.monotonic(), metadata=metadata
+                )
+            except grpc.RpcError as failure:
+                error = error_of(failure, self.endpoint)
+                delay_s = self._budget.delay_s(call.retry, error, attempts, deadline_s - time.monotonic())
+                if delay_s is None:
+                    raise error from failure
+                time.sleep(delay_s)
+            else:
+                self._budget.succeeded()
+                return call.parse(response)
+
+    def _list(self, listing: Listing[Item]) -> Generator[Item]:
+        token = ""
+        while True:
+            page = self._call(listing.page(token))
+            yield from page.items
+            token = page.next_page_token
+            if not token:
+                return
+
+    def _upload(self, call: UploadOf[Result]) -> Result:
+        metadata = call_metadata(self._settings, is_admin=False)
+        try:
+            response = call.method(self._stubs)(call.requests(), timeout=call.timeout_s, metadata=metadata)
+        except grpc.RpcError as failure:
+            raise error_of(failure, self.endpoint) from failure
+        return call.parse(response)
+
+    def _stream(self, call: StreamOf[Item]) -> Generator[Item]:
+        metadata = call_metadata(self._settings, is_admin=False)
+        responses = call.method(self._stubs)(call.request, timeout=call.timeout_s, metadata=metadata)
+        try:
+            for response in responses:
+                yield call.parse(response)
+        except grpc.RpcError as failure:
+            raise error_of(failure, self.endpoint) from failure
+        finally:
+            responses.cancel()
+
+    def _drive(self, steps: Steps[Result]) -> Result:
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    outcome = self._call(call) if isinstance(call, Unary) else self._upload(call)
+                except StokerError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(outcome)
+        except StopIteration as stop:
+            return stop.value

@@ -1,0 +1,72 @@
+"""What a deploy does, step by step, without I/O.
+
+`deploy` is a generator: it yields a call, is sent what came of it, and returns what it has done. The blocking and the
+asyncio client both drive it.
+"""
+
+from collections.abc import Generator
+from typing import Any, TypeAlias, TypeVar
+
+from stoker import artifact_requests, requests
+from stoker.artifact_requests import Progress
+from stoker.calls import UnaryOf, UploadOf
+from stoker.errors import AlreadyExists, InvalidArgument, NotFound
+from stoker.models import Alias, Artifact, Deployment, Function, Version, VersionOptions
+from stoker.packing import Packed
+
+Result = TypeVar("Result")
+Call: TypeAlias = UnaryOf[Any] | UploadOf[Any]
+Steps: TypeAlias = Generator[Call, Any, Result]
+
+
+def deploy(
+    name: str, code: Packed, options: VersionOptions, alias: str | None, progress: Progress | None
+) -> Steps[Deployment]:
+    """Brings code to Stoker, publishes it as a version, and points `alias` at that, if one is given.
+
+    The function is made where it is missing; it is taken away again where its first version is refused.
+    """
+    # Made first, so that what is malformed is refused before anything is sent.
+    publish = requests.publish_version(name, code.sha256, options)
+    artifact, was_uploaded = yield from _upload(code, progress)
+    function, is_new = yield from _ensure_function(name)
+    try:
+        version: Version = yield publish
+    except InvalidArgument:
+        if is_new:
+            yield requests.delete_function(name, function.etag)
+        raise
+    moved: Alias | None = None
+    if alias is not None:
+        moved = yield requests.set_alias(name, alias, {version.number: 100})
+    return Deployment(
+        version=version,
+        alias=moved,
+        artifact=artifact,
+        is_new_function=is_new,
+        is_new_version=version.number > function.latest_version,
+        was_uploaded=was_uploaded,
+    )
+
+
+def _upload(code: Packed, progress: Progress | None) -> Steps[tuple[Artifact, bool]]:
+    try:
+        artifact: Artifact = yield artifact_requests.get_artifact(code.sha256)
+    except NotFound:
+        artifact = yield artifact_requests.upload_artifact(code, progress)
+        return artifact, True
+    return artifact, False
+
+
+def _ensure_function(name: str) -> Steps[tuple[Function, bool]]:
+    try:
+        function: Function = yield requests.get_function(name)
+    except NotFound:
+        try:
+            function = yield requests.create_function(name)
+        except AlreadyExists:
+            # Somebody else was quicker.
+            function = yield requests.get_function(name)
+            return function, False
+        return function, True
+    return function, False

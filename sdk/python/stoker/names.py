@@ -1,0 +1,79 @@
+"""How functions, aliases and qualifiers are written, and the resource names that the API makes of them."""
+
+import re
+
+from stoker.errors import InvalidArgument
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+RULE = "1 to 63 lower-case letters, digits and `-`, a letter first and no `-` last"
+
+
+def check_name(name: str, field: str) -> str:
+    """Returns the name of a function, an alias or a tenant as it is.
+
+    Raises:
+        InvalidArgument: It is not written as one.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument("INVALID_NAME", f"{field}: {name!r} cannot be a name; use {RULE}", field=field)
+    return name
+
+
+def check_qualifier(qualifier: str) -> str:
+    """Returns a qualifier, a version's number or an alias, as it is; an empty one means `live`.
+
+    Raises:
+        InvalidArgument: It is neither.
+    """
+    if qualifier and not _NAME.fullmatch(qualifier) and not _NUMBER.fullmatch(qualifier):
+        raise InvalidArgument(
+            "INVALID_QUALIFIER",
+            f"qualifier: {qualifier!r} is neither a version's number nor an alias ({RULE})",
+            field="qualifier",
+        )
+    return qualifier
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """The function and the qualifier of `function` or `function:qualifier`.
+
+    Raises:
+        InvalidArgument: It is neither.
+    """
+    name, colon, qualifier = target.partition(":")
+    if colon and not qualifier:
+        raise InvalidArgument(
+            "INVALID_QUALIFIER",
+            f"qualifier: nothing follows the `:` of {target!r}; write a version's number or an alias there",
+            field="qualifier",
+        )
+    return check_name(name, "name"), check_qualifier(qualifier)
+
+
+def function_path(function: str) -> str:
+    """`functions/{function}`."""
+    return f"functions/{check_name(function, 'name')}"
+
+
+def version_path(function: str, number: int) -> str:
+    """`functions/{function}/versions/{number}`."""
+    if number < 1:
+        raise InvalidArgument("INVALID_VERSION", f"version: {number} is none; versions count from 1", field="version")
+    return f"{function_path(function)}/versions/{number}"
+
+
+def alias_path(function: str, alias: str) -> str:
+    """`functions/{function}/aliases/{alias}`."""
+    return f"{function_path(function)}/aliases/{check_name(alias, 'alias')}"
+
+
+def last_part(path: str) -> str:
+    """What follows the last `/`."""
+    return path.rpartition("/")[2]
+
+
+def part(path: str, index: int) -> str:
+    """One part of a resource's name, counted from 0; empty where there are not so many."""
+    parts = path.split("/")
+    return parts[index] if index < len(parts) else ""
