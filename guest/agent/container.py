@@ -1,0 +1,272 @@
+"""One container: blank, then with code loaded, one invocation at a time, then gone."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from agent import failures, mounts, oci_config
+from agent.cgroups import Cgroup
+from agent.failures import Ended, Failure
+from agent.oci_config import ContainerSpec
+from agent.output import Output
+from agent.runtime_channel import ChannelClosed, ChannelMisused, Header, Message, RuntimeChannel
+from agent.tracing import Span, child_traceparent
+
+READY_TIMEOUT_S = 60.0
+"""How long a runtime may take to start: Node.js takes 3 s under emulation while nothing else runs."""
+
+END_TIMEOUT_S = 10.0
+"""How long a killed process may take to be gone."""
+
+REMOVAL_TIMEOUT_S = 60.0
+"""How long it may take until nothing of a killed container is left."""
+
+CLOSED_TIMEOUT_S = 1.0
+"""How long a process may live on that has closed the runtime's connection, before it is killed."""
+
+CONTENT_TYPES = ("application/json", "application/octet-stream")
+
+
+class State(Enum):
+    """How far a container is."""
+
+    STARTING = auto()
+    BLANK = auto()
+    LOADING = auto()
+    IDLE = auto()
+    BUSY = auto()
+    GONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a function is told of itself."""
+
+    tenant: str
+    function: str
+    version: int
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What is loaded into a container."""
+
+    directory: Path
+    handler: str
+    environment: Mapping[str, str]
+    timeout_ms: int
+    identity: Identity
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a handler is asked."""
+
+    id: str
+    payload: bytes
+    content_type: str
+    timeout_ms: int
+    traceparent: str
+    max_response_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How an invocation ended."""
+
+    payload: bytes
+    content_type: str
+    failure: Failure | None
+    run_ns: int
+    log_tail: bytes
+    is_container_lost: bool
+    spans: tuple[Span, ...]
+
+
+class Container:
+    """A container whose runtime is starting or has started."""
+
+    def __init__(
+        self,
+        spec: ContainerSpec,
+        window: Path,
+        cgroup: Cgroup,
+        channel: RuntimeChannel,
+        output: Output,
+        resources: AsyncExitStack,
+    ) -> None:
+        """Takes over what has been made for the container.
+
+        Args:
+            spec: What it is.
+            window: The directory over which its code is mounted.
+            cgroup: Its control group.
+            channel: The connection to its runtime.
+            output: What it prints.
+            resources: Removes all that was made for it.
+        """
+        self.spec = spec
+        self.state = State.STARTING
+        self.label = b""
+        self.is_killed = False
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self.resources = resources
+        self._window = window
+        self._cgroup = cgroup
+        self._channel = channel
+        self._output = output
+        self._load_span: Span | None = None
+
+    async def wait_until_ready(self) -> Failure | None:
+        """Waits for the runtime; returns why it can't be used, where it can't."""
+        reply = await self._exchange(None, b"", READY_TIMEOUT_S * 1000, 0, "its start")
+        if isinstance(reply, Failure):
+            return reply
+        if reply.type != "ready":
+            return await self._misused(f"a message of type {reply.type!r}")
+        self.state = State.BLANK
+        return None
+
+    async def load(self, code: Code) -> Failure | None:
+        """Makes code appear and imports its handler; returns why it can't be used, where it can't.
+
+        Raises:
+            OSError: The code's directory can't be mounted.
+        """
+        mounts.show_in_window(code.directory, self._window)
+        self.state = State.LOADING
+        self.label = code.label
+        identity = code.identity
+        header = {
+            "type": "load",
+            "code": oci_config.CODE,
+            "handler": code.handler,
+            "environment": dict(code.environment),
+            "function_name": identity.function,
+            "function_version": str(identity.version),
+            "tenant": identity.tenant,
+            "memory_limit_mib": identity.memory_mib,
+            "log_stream": f"{identity.function}/{identity.version}/{self.spec.id}",
+        }
+        span = Span("load")
+        self._output.begin("")
+        with span.measured():
+            reply = await self._exchange(header, b"", code.timeout_ms, 0, "the import of its code")
+        self._output.end()
+        if isinstance(reply, Failure):
+            return failures.while_loading(reply)
+        match reply.type:
+            case "loaded":
+                self._load_span = span
+                self.state = State.IDLE
+                return None
+            case "failed":
+                return failures.while_loading(failures.from_runtime(reply.header))
+            case other:
+                return failures.while_loading(await self._misused(f"a message of type {other!r}"))
+
+    async def invoke(self, invocation: Invocation) -> Answer:
+        """Runs an invocation. If this task is cancelled, the container is killed."""
+        span = Span("handler")
+        header = {
+            "type": "invoke",
+            "invocation_id": invocation.id,
+            "content_type": invocation.content_type,
+            "timeout_ms": invocation.timeout_ms,
+            "traceparent": child_traceparent(invocation.traceparent, span),
+            "max_response_bytes": invocation.max_response_bytes,
+        }
+        spans = (span,) if self._load_span is None else (self._load_span, span)
+        self._load_span = None
+        self.state = State.BUSY
+        self._output.begin(invocation.id)
+        with span.measured():
+            reply = await self._exchange(
+                header, invocation.payload, invocation.timeout_ms, invocation.max_response_bytes, "the invocation"
+            )
+        payload, content_type, failure = b"", "", None
+        if isinstance(reply, Failure):
+            failure = reply
+        elif reply.type == "result":
+            content_type = reply.header.get("content_type")
+            if reply.body is None:
+                content_type, failure = "", failures.response_too_large(invocation.max_response_bytes)
+            elif content_type in CONTENT_TYPES:
+                payload = reply.body
+            else:
+                failure = await self._misused("a result without a known content type")
+        elif reply.type == "failed":
+            failure = failures.from_runtime(reply.header)
+        else:
+            failure = await self._misused(f"a message of type {reply.type!r}")
+        log_tail = self._output.end()
+        is_lost = self.is_killed or self.ended.done()
+        if not is_lost:
+            self.state = State.IDLE
+        return Answer(payload, content_type or "", failure, span.duration_ns, log_tail, is_lost, spans)
+
+    def kill(self) -> None:
+        """Kills all its processes; `ended` tells when they are gone."""
+        self.is_killed = True
+        self._cgroup.kill()
+
+    async def wait_for_end(self) -> Ended:
+        """Waits for a process that has been killed.
+
+        Raises:
+            TimeoutError: It lives on.
+        """
+        async with asyncio.timeout(END_TIMEOUT_S):
+            return await asyncio.shield(self.ended)
+
+    def finish(self, code: int) -> Ended:
+        """Takes note that its process has ended with this code (below 0: by that signal)."""
+        ended = Ended(code, self._cgroup.has_run_out_of_memory())
+        self._output.close()
+        self.state = State.GONE
+        if not self.ended.done():
+            self.ended.set_result(ended)
+        return ended
+
+    def last_output(self) -> str:
+        """The last that it printed, for messages about a runtime that doesn't start."""
+        return self._output.end().decode("utf-8", "replace").strip()
+
+    async def _exchange(
+        self, header: Header | None, body: bytes, timeout_ms: float, max_body_bytes: int, doing: str
+    ) -> Message | Failure:
+        """Sends a message and waits for the runtime's answer, or for the end of the process."""
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                if header is not None:
+                    await self._channel.send(header, body)
+                return await self._channel.receive(max_body_bytes)
+        except TimeoutError:
+            self.kill()
+            await self.wait_for_end()
+            return failures.timed_out(timeout_ms, doing)
+        except ChannelClosed:
+            return failures.exited(await self._end(), doing, self.spec.memory_mib)
+        except ChannelMisused as error:
+            return await self._misused(str(error))
+        except asyncio.CancelledError:
+            self.kill()
+            raise
+
+    async def _misused(self, what: str) -> Failure:
+        self.kill()
+        await self.wait_for_end()
+        return failures.misused(what)
+
+    async def _end(self) -> Ended:
+        try:
+            async with asyncio.timeout(CLOSED_TIMEOUT_S):
+                return await asyncio.shield(self.ended)
+        except TimeoutError:
+            self.kill()
+            return await self.wait_for_end()

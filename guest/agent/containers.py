@@ -1,0 +1,148 @@
+"""All containers of the VM: making them, finding them, and noticing when they end."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+
+from stoker_ttrpc.errors import Code as StatusCode
+from stoker_ttrpc.errors import RpcError
+
+from agent.children import Children
+from agent.container import REMOVAL_TIMEOUT_S, Answer, Code, Container, Invocation, State
+from agent.creation import make_container
+from agent.crun import Crun, CrunFailed
+from agent.events import Events
+from agent.failures import Failure
+from agent.oci_config import ContainerSpec
+from agent.runtimes import Runtime
+
+MAX_CONTAINERS = 64
+
+log = logging.getLogger(__name__)
+
+
+class Containers:
+    """The containers by their ids."""
+
+    def __init__(
+        self, group: asyncio.TaskGroup, children: Children, events: Events, runtimes: Mapping[str, Runtime]
+    ) -> None:
+        """Begins without any.
+
+        Args:
+            group: Owns the tasks that wait for the ends of containers.
+            children: Starts processes.
+            events: Is told what happens by itself.
+            runtimes: What containers can run.
+        """
+        self._group = group
+        self._crun = Crun(children)
+        self._events = events
+        self._runtimes = runtimes
+        self._containers: dict[str, Container] = {}
+        self._lives: dict[str, asyncio.Task[None]] = {}
+        self._slots: dict[str, int] = {}
+
+    @property
+    def runtimes(self) -> list[str]:
+        """Names of the runtimes that containers can run."""
+        return sorted(self._runtimes)
+
+    def all(self) -> list[Container]:
+        """The containers that can be used."""
+        return [each for each in self._containers.values() if each.state is not State.GONE and not each.is_killed]
+
+    async def create(self, container: str, runtime: str, memory_mib: int, tmp_mib: int) -> None:
+        """Makes a blank container, and returns when its runtime has started.
+
+        Raises:
+            RpcError: There is one with this id, no such runtime, or it didn't start.
+        """
+        if runtime not in self._runtimes:
+            known = ", ".join(self.runtimes)
+            raise RpcError(StatusCode.INVALID_ARGUMENT, f"runtime: {runtime!r} is not in this image; it has {known}")
+        if container in self._slots:
+            raise RpcError(StatusCode.ALREADY_EXISTS, f"container: {container} exists already, or is being removed")
+        if len(self._slots) >= MAX_CONTAINERS:
+            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, f"{MAX_CONTAINERS} containers exist, the most there may be")
+        slot = next(number for number in range(MAX_CONTAINERS) if number not in self._slots.values())
+        self._slots[container] = slot
+        spec = ContainerSpec(
+            container, tuple(self._runtimes[runtime].command_for(memory_mib)), memory_mib, tmp_mib, slot
+        )
+        async with AsyncExitStack() as resources:
+            resources.callback(self._slots.pop, container)
+            try:
+                made, end = await make_container(spec, self._crun, partial(self._events.printed, container), resources)
+            except CrunFailed as error:
+                raise RpcError(StatusCode.INTERNAL, f"container {container}: {error}") from error
+            made.resources = resources.pop_all()
+        self._containers[container] = made
+        self._lives[container] = self._group.create_task(self._live(made, end))
+        if (failure := await made.wait_until_ready()) is not None:
+            said = made.last_output()
+            await self.destroy(container)
+            raise RpcError(
+                StatusCode.FAILED_PRECONDITION,
+                f"container {container}: {failure.message}{f'; it printed: {said}' if said else ''}",
+            )
+
+    async def load(self, container: str, code: Code) -> Failure | None:
+        """Loads code into a blank container; where it can't be loaded, the container is destroyed.
+
+        Raises:
+            RpcError: The container isn't there, or isn't blank.
+        """
+        failure = await self._find(container, State.BLANK).load(code)
+        if failure is not None:
+            await self.destroy(container)
+        return failure
+
+    async def invoke(self, container: str, invocation: Invocation) -> Answer:
+        """Runs an invocation in a container that has code and is idle.
+
+        Raises:
+            RpcError: The container isn't there, or isn't idle.
+        """
+        return await self._find(container, State.IDLE).invoke(invocation)
+
+    async def destroy(self, container: str) -> None:
+        """Kills a container and returns when nothing of it is left; one that isn't there is no error.
+
+        Raises:
+            RpcError: Its processes live on.
+        """
+        if (found := self._containers.get(container)) is not None:
+            found.kill()
+            life = self._lives[container]
+            await asyncio.wait((life,), timeout=REMOVAL_TIMEOUT_S)
+            if not life.done():
+                raise RpcError(StatusCode.INTERNAL, f"container {container}: its processes don't end")
+
+    def _find(self, container: str, wanted: State) -> Container:
+        found = self._containers.get(container)
+        if found is None or found.state is State.GONE or found.is_killed:
+            raise RpcError(
+                StatusCode.NOT_FOUND, f"container: there is no {container}; list the containers to see which are"
+            )
+        if found.state is not wanted:
+            state, must = found.state.name.lower(), wanted.name.lower()
+            raise RpcError(StatusCode.FAILED_PRECONDITION, f"container: {container} is {state}; it must be {must}")
+        return found
+
+    async def _live(self, container: Container, end: "asyncio.Future[int]") -> None:
+        """Waits for the end of a container, and removes what is left of it."""
+        code = await end
+        is_surprise = container.state in (State.BLANK, State.IDLE) and not container.is_killed
+        ended = container.finish(code)
+        name = container.spec.id
+        if is_surprise:
+            self._events.exited(name, ended.reason)
+        try:
+            await container.resources.aclose()
+        except OSError:
+            log.exception("container %s left something behind", name)
+        finally:
+            del self._containers[name], self._lives[name]

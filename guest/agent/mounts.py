@@ -1,0 +1,108 @@
+"""Mounts: the containers' root, shares, and the places where code appears in containers that run already."""
+
+import ctypes
+import os
+from pathlib import Path
+
+STATE = Path("/run/stoker")
+CONTAINER_ROOT = STATE / "root"
+CONTAINERS = STATE / "containers"
+SHARES = STATE / "shares"
+ROOT_DISK = "/dev/vda"
+
+MS_RDONLY, MS_NOSUID, MS_NODEV = 1, 2, 4
+MS_BIND, MS_SHARED = 4096, 1 << 20
+MNT_DETACH = 2
+
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 4
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
+
+# The C library of the guest has no functions for these; the numbers are the same on all architectures.
+SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("user_namespace", ctypes.c_uint64),
+    )
+
+
+def prepare() -> None:
+    """Makes the directories, and mounts the root disk once more, clean and read-only, as the root of containers."""
+    for directory in (CONTAINER_ROOT, CONTAINERS, SHARES):
+        directory.mkdir(parents=True, exist_ok=True)
+    _mount(ROOT_DISK, CONTAINER_ROOT, "erofs", MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def mount_share(tag: str, directory: Path, *, is_read_only: bool) -> None:
+    """Mounts a virtiofs share; a directory that is a mount point already is left so.
+
+    Raises:
+        OSError: There is no such share, or it can't be mounted.
+    """
+    directory.mkdir(exist_ok=True)
+    if not os.path.ismount(directory):
+        _mount(tag, directory, "virtiofs", MS_NOSUID | MS_NODEV | (MS_RDONLY if is_read_only else 0))
+
+
+def make_window(directory: Path) -> None:
+    """Makes a directory a mount point of its own whose later mounts show up wherever it is bound to."""
+    directory.mkdir()
+    _mount(str(directory), directory, None, MS_BIND)
+    _mount("none", directory, None, MS_SHARED)
+
+
+def show_in_window(source: Path, window: Path) -> None:
+    """Binds a directory, with all that is mounted below it, read-only over a window.
+
+    The mount is made read-only before it appears anywhere, which only the newer system calls can do.
+
+    Raises:
+        OSError: There is no such directory.
+    """
+    tree = _call(
+        SYS_OPEN_TREE, AT_FDCWD, bytes(source), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW
+    )
+    try:
+        attributes = _MountAttributes(set=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+        size = ctypes.c_size_t(ctypes.sizeof(attributes))
+        _call(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH | AT_RECURSIVE, ctypes.byref(attributes), size)
+        _call(SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, bytes(window), MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(tree)
+
+
+def remove_window(directory: Path) -> None:
+    """Takes a window away, with what was bound over it."""
+    while os.path.ismount(directory):
+        if _libc.umount2(bytes(directory), MNT_DETACH):
+            raise _error(str(directory))
+    directory.rmdir()
+
+
+def _mount(source: str, target: Path, filesystem: str | None, flags: int) -> None:
+    kind = None if filesystem is None else filesystem.encode()
+    if _libc.mount(source.encode(), bytes(target), kind, ctypes.c_ulong(flags), None):
+        raise _error(f"{source} at {target}")
+
+
+def _call(number: int, *arguments: object) -> int:
+    result: int = _libc.syscall(ctypes.c_long(number), *arguments)
+    if result < 0:
+        raise _error(f"system call {number}")
+    return result
+
+
+def _error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{os.strerror(number)}: {what}")

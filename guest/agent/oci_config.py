@@ -1,0 +1,139 @@
+"""What crun is told of a container: its `config.json`, as a function of a few values."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from agent import seccomp
+
+IDS_PER_CONTAINER = 65536
+FIRST_ID = 100_000
+USER = 1000
+"""The user of the function, as it sees itself."""
+
+MAX_PROCESSES = 512
+MAX_OPEN_FILES = 4096
+SHARED_MEMORY_MIB = 64
+OOM_SCORE = 500
+"""When the VM's memory ends, containers go before the agent."""
+
+MEBIBYTE = 1024 * 1024
+CODE = "/var/task"
+HOME = "/tmp"  # noqa: S108 - in the container, which has it for itself
+
+HIDDEN = (
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/usr/lib/stoker/agent",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+ENVIRONMENT = {
+    "HOME": HOME,
+    "LANG": "C.UTF-8",
+    "LOGNAME": "function",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "TMPDIR": HOME,
+    "TZ": "UTC",
+    "USER": "function",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What a container shall be."""
+
+    id: str
+    command: tuple[str, ...]
+    memory_mib: int
+    tmp_mib: int
+    slot: int
+    """Which range of user ids it has, counted from 0. No two containers of a VM share one."""
+
+    @property
+    def first_id(self) -> int:
+        """The VM's user id that is 0 in the container."""
+        return FIRST_ID + self.slot * IDS_PER_CONTAINER
+
+    @property
+    def user_id(self) -> int:
+        """The VM's user id of the function."""
+        return self.first_id + USER
+
+
+def config(spec: ContainerSpec, root: str, window: str, cgroup: str, machine: str) -> dict[str, Any]:
+    """The configuration of a container, after the OCI runtime specification.
+
+    Args:
+        spec: The container.
+        root: The directory that is its root.
+        window: The directory over which its code will be mounted.
+        cgroup: Its control group, below the mount point.
+        machine: As `uname -m` names it.
+    """
+    ids = [{"containerID": 0, "hostID": spec.first_id, "size": IDS_PER_CONTAINER}]
+    return {
+        "ociVersion": "1.0.2",
+        "root": {"path": root, "readonly": True},
+        "hostname": spec.id,
+        "mounts": _mounts(spec, window),
+        "process": {
+            "terminal": False,
+            "user": {"uid": USER, "gid": USER},
+            "args": list(spec.command),
+            "env": [f"{name}={value}" for name, value in ENVIRONMENT.items()],
+            "cwd": CODE,
+            "capabilities": {kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")},
+            "noNewPrivileges": True,
+            "oomScoreAdj": OOM_SCORE,
+            "rlimits": [
+                {"type": "RLIMIT_NOFILE", "soft": MAX_OPEN_FILES, "hard": MAX_OPEN_FILES},
+                {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+            ],
+        },
+        "linux": {
+            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")],
+            "uidMappings": ids,
+            "gidMappings": ids,
+            "cgroupsPath": cgroup,
+            "resources": {"unified": _limits(spec)},
+            "seccomp": seccomp.profile(machine),
+            "maskedPaths": list(HIDDEN),
+            "readonlyPaths": list(READ_ONLY),
+            # Mounts that the agent makes later must come in, and none may go out.
+            "rootfsPropagation": "rslave",
+        },
+    }
+
+
+def _limits(spec: ContainerSpec) -> dict[str, str]:
+    return {
+        "memory.max": str(spec.memory_mib * MEBIBYTE),
+        "memory.swap.max": "0",
+        # A function that lost one of its processes would go on in a state that nobody foresaw.
+        "memory.oom.group": "1",
+        "pids.max": str(MAX_PROCESSES),
+        # Processors are shared in proportion to memory, and are there for whoever needs them while others don't.
+        "cpu.weight": str(max(1, min(10_000, spec.memory_mib * 100 // 128))),
+    }
+
+
+def _mounts(spec: ContainerSpec, window: str) -> list[dict[str, Any]]:
+    shared_memory_mib = min(SHARED_MEMORY_MIB, spec.tmp_mib)
+    return [
+        _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
+        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "mode=755", "size=64k"),
+        _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"),
+        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={shared_memory_mib}m"),  # noqa: S108 - as above
+        _mount(HOME, "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777", f"size={spec.tmp_mib}m"),
+        _mount(CODE, "bind", window, "rbind", "rslave", "ro", "nosuid", "nodev"),
+    ]
+
+
+def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}

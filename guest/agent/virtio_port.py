@@ -1,0 +1,109 @@
+"""The virtio-serial port, as a byte stream for asyncio.
+
+A port isn't a connection: it is opened once and stays open while hosts come and go. While none is there reads return
+nothing and polls say "hang-up" again and again, so the port is watched edge-triggered: each change wakes once.
+"""
+
+import asyncio
+import os
+import select
+from collections import deque
+from pathlib import Path
+
+PORTS = Path("/sys/class/virtio-ports")
+WRITE_BYTES = 32 * 1024
+"""What the kernel takes at once."""
+
+
+def open_port(name: str) -> "VirtioPort":
+    """Opens the port that the hypervisor gave this name.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    for port in sorted(PORTS.glob("*")):
+        if (port / "name").read_text().strip() == name:
+            return VirtioPort(Path("/dev") / port.name)
+    raise FileNotFoundError(f"no virtio-serial port is named {name}; the VM's configuration must give it one")
+
+
+class VirtioPort:
+    """An open port, both a `Reader` and a `Writer` of `stoker_ttrpc.streams`."""
+
+    def __init__(self, device: Path) -> None:
+        self._file = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._hang_up = select.poll()
+        self._hang_up.register(self._file, 0)
+        self._changes = select.epoll()
+        self._changes.register(self._file, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._unsent: deque[memoryview] = deque()
+        self._is_lost = False
+        asyncio.get_running_loop().add_reader(self._changes.fileno(), self._take_changes)
+
+    async def wait_for_host(self) -> None:
+        """Returns when a host has opened its end. What was meant for an earlier one is forgotten."""
+        self._unsent.clear()
+        while self._has_no_host():
+            self._readable.clear()
+            await self._readable.wait()
+        self._is_lost = False
+
+    async def read(self, n: int) -> bytes:
+        """Up to `n` bytes as soon as there are some; none when the host has closed its end."""
+        while True:
+            try:
+                data = os.read(self._file, n)
+            except BlockingIOError:
+                self._readable.clear()
+                await self._readable.wait()
+                continue
+            if not data:
+                self._lose_host()
+            return data
+
+    def write(self, data: bytes) -> None:
+        """Takes bytes, which are sent as the host takes them."""
+        self._unsent.append(memoryview(data))
+        self._flush()
+
+    async def drain(self) -> None:
+        """Returns when all bytes have been handed over.
+
+        Raises:
+            ConnectionResetError: The host has closed its end.
+        """
+        while self._unsent:
+            self._writable.clear()
+            await self._writable.wait()
+        if self._is_lost:
+            raise ConnectionResetError("the host has closed the port")
+
+    def _take_changes(self) -> None:
+        self._changes.poll(0)
+        self._flush()
+        self._readable.set()
+
+    def _flush(self) -> None:
+        while self._unsent:
+            first = self._unsent[0]
+            try:
+                sent = os.write(self._file, first[:WRITE_BYTES])
+            except BlockingIOError:
+                if self._has_no_host():
+                    self._lose_host()
+                return
+            if sent < len(first):
+                self._unsent[0] = first[sent:]
+            else:
+                self._unsent.popleft()
+        self._writable.set()
+
+    def _lose_host(self) -> None:
+        self._is_lost = True
+        self._unsent.clear()
+        self._writable.set()
+
+    def _has_no_host(self) -> bool:
+        return any(event & select.POLLHUP for _, event in self._hang_up.poll(0))

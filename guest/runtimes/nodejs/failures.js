@@ -1,0 +1,68 @@
+// How the handler failed, told in the handler's own frames.
+'use strict';
+
+const { inspect } = require('node:util');
+
+class InvalidEvent extends Error {}
+class InvalidResponse extends Error {}
+class HandlerNotFound extends Error {}
+class ResponseTooLarge extends Error {}
+
+const OWN = [InvalidEvent, InvalidResponse, HandlerNotFound, ResponseTooLarge];
+
+// The message that tells the agent of an error.
+function describe(error) {
+  return {
+    type: 'failed',
+    error_type: typeOf(error),
+    message: messageOf(error),
+    stack_trace: framesOf(error),
+    is_too_large: error instanceof ResponseTooLarge,
+  };
+}
+
+// Prints an error with its stack, and those of its causes, to standard error.
+function printToLog(error) {
+  const isOwn = OWN.some((kind) => error instanceof kind);
+  try {
+    process.stderr.write(`${isOwn ? `${typeOf(error)}: ${messageOf(error)}` : inspect(error)}\n`);
+  } catch {
+    // The function may have closed it, and what it throws may not like to be looked at.
+  }
+}
+
+function typeOf(error) {
+  if (!(error instanceof Error)) return 'Error';
+  try {
+    const named = String(error.name);
+    return named !== 'Error' ? named : String(error.constructor.name);
+  } catch {
+    return 'Error';
+  }
+}
+
+function messageOf(error) {
+  try {
+    if (error instanceof Error) return String(error.message);
+    return typeof error === 'string' ? error : inspect(error);
+  } catch {
+    return "(its message can't be read)";
+  }
+}
+
+// The frames of the function, innermost last.
+function framesOf(error) {
+  let stack;
+  try {
+    stack = String(error.stack);
+  } catch {
+    return [];
+  }
+  return stack
+    .split('\n')
+    .filter((line) => line.startsWith('    at ') && !line.includes('node:') && !line.includes(__dirname))
+    .map((line) => line.trim())
+    .reverse();
+}
+
+module.exports = { HandlerNotFound, InvalidEvent, InvalidResponse, ResponseTooLarge, describe, printToLog };

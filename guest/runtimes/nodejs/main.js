@@ -1,0 +1,72 @@
+// The life of a container's first process: blank, loaded, then one invocation after another.
+//
+// It is started with a heap limit as large as the container's memory, so that a function that uses too much is always
+// killed by the container's limit, and told apart from one that aborts.
+'use strict';
+
+const { Channel } = require('./channel.js');
+const { Context } = require('./context.js');
+const { describe, printToLog } = require('./failures.js');
+const { decodeEvent, encodeResponse, findHandler } = require('./function.js');
+const { reseed } = require('./randomness.js');
+
+// Modules that functions often load. They are here before the code is, and so cost the function no time.
+for (const name of ['crypto', 'events', 'fs/promises', 'http', 'https', 'stream', 'url', 'util', 'zlib']) require(name);
+
+let failCurrent = null;
+
+process.on('uncaughtException', (error) => {
+  if (failCurrent === null) {
+    printToLog(error);
+    process.exit(1);
+  }
+  failCurrent(error);
+});
+
+async function load(message) {
+  Object.assign(process.env, message.environment);
+  reseed();
+  process.chdir(message.code);
+  return findHandler(message.code, message.handler);
+}
+
+async function invoke(handler, loaded, message, payload) {
+  const event = decodeEvent(payload, message.content_type);
+  const result = await handler(event, new Context(loaded, message));
+  return encodeResponse(result, message.max_response_bytes);
+}
+
+// What `work` gives, unless an error that nobody catches comes first: that is an error of what is under way.
+function orUncaught(work) {
+  return new Promise((resolve, reject) => {
+    failCurrent = reject;
+    work().then(resolve, reject);
+  }).finally(() => {
+    failCurrent = null;
+  });
+}
+
+async function main() {
+  const channel = new Channel();
+  channel.send({ type: 'ready' });
+  let loaded = null;
+  let handler = null;
+  for await (const { header, body } of channel.messages()) {
+    try {
+      if (header.type === 'load') {
+        loaded = header;
+        handler = await orUncaught(() => load(header));
+        channel.send({ type: 'loaded' });
+      } else {
+        const { contentType, response } = await orUncaught(() => invoke(handler, loaded, header, body));
+        channel.send({ type: 'result', content_type: contentType }, response);
+      }
+    } catch (error) {
+      printToLog(error);
+      channel.send(describe(error));
+    }
+  }
+  process.exit(0);
+}
+
+main();

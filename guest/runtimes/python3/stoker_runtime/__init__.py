@@ -1,0 +1,1 @@
+"""The Python runtime of Stoker's containers."""

@@ -1,0 +1,47 @@
+"""The connection to the guest agent; `guest/runtimes/README.md` describes the protocol."""
+
+import json
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+FILE = 3
+
+_SIZES = struct.Struct(">II")
+
+
+class Channel:
+    """The runtime's end."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(fileno=FILE)
+        # Programs that the function starts have no business here.
+        self._socket.set_inheritable(False)
+
+    def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
+        """Sends a message."""
+        text = json.dumps(header).encode()
+        self._socket.sendall(_SIZES.pack(len(text), len(body)) + text)
+        if body:
+            self._socket.sendall(body)
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """Waits for a message: its header and its body.
+
+        Raises:
+            EOFError: The agent is gone.
+        """
+        header_size, body_size = _SIZES.unpack(self._read(_SIZES.size))
+        header = json.loads(self._read(header_size))
+        return header, self._read(body_size)
+
+    def _read(self, size: int) -> bytes:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            received = self._socket.recv_into(view)
+            if not received:
+                raise EOFError("the guest agent is gone")
+            view = view[received:]
+        return bytes(data)

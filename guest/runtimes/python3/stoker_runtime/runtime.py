@@ -1,0 +1,126 @@
+"""The life of a container's first process: blank, loaded, then one invocation after another."""
+
+import base64
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import datetime
+import decimal
+import enum
+import faulthandler
+import functools
+import gc
+import hashlib
+import io
+import itertools
+import logging
+import os
+import random
+import re
+import socket
+import ssl
+import string
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import typing
+import urllib.parse
+import uuid
+from pathlib import Path
+from typing import Any
+
+from .channel import Channel
+from .context import Context
+from .failures import describe, print_to_log
+from .function import Function, find_handler
+
+PRELOADED = (
+    base64, collections, concurrent.futures, contextlib, dataclasses, datetime, decimal, enum, functools, hashlib, io,
+    itertools, logging, re, socket, string, subprocess, tempfile, threading, typing, urllib.parse, uuid,
+)  # fmt: skip
+"""Modules that functions often import. They are here before the code is, and so cost the function no time."""
+
+OWN_MODULES = str(Path(__file__).parents[1])
+
+
+def run() -> None:
+    """Serves the guest agent until it is gone, or the function ends the process."""
+    faulthandler.enable()
+    sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - a TextIOWrapper here
+    channel = Channel()
+    gc.collect()
+    gc.freeze()
+    channel.send({"type": "ready"})
+    try:
+        load, _ = channel.receive()
+        function = _load(channel, load)
+        while function is not None:
+            invoke, payload = channel.receive()
+            _invoke(channel, function, load, invoke, payload)
+    except EOFError:
+        return
+
+
+def _load(channel: Channel, load: dict[str, Any]) -> Function | None:
+    """Imports the handler; None where that fails, which it has told then."""
+    os.environ.update(load["environment"])
+    time.tzset()
+    random.seed()
+    ssl.RAND_add(os.urandom(48), 48.0)
+    code: str = load["code"]
+    os.chdir(code)
+    own = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[:] = [code, *own, *(path for path in sys.path if _is_standard(path))]
+    try:
+        function = Function(find_handler(load["handler"]))
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - importing the function's code may raise anything
+        _fail(channel, error, code)
+        return None
+    _flush()
+    channel.send({"type": "loaded"})
+    return function
+
+
+def _invoke(channel: Channel, function: Function, load: dict[str, Any], invoke: dict[str, Any], payload: bytes) -> None:
+    context = Context(
+        function_name=load["function_name"],
+        function_version=load["function_version"],
+        invocation_id=invoke["invocation_id"],
+        tenant=load["tenant"],
+        memory_limit_mib=load["memory_limit_mib"],
+        log_stream=load["log_stream"],
+        traceparent=invoke["traceparent"],
+        timeout_ms=invoke["timeout_ms"],
+    )
+    try:
+        kind, response = function.call(payload, invoke["content_type"], context, invoke["max_response_bytes"])
+    except SystemExit:
+        # Whoever ends the process means it.
+        raise
+    except BaseException as error:  # noqa: BLE001 - the function's code may raise anything
+        _fail(channel, error, load["code"])
+    else:
+        _flush()
+        channel.send({"type": "result", "content_type": kind}, response)
+
+
+def _fail(channel: Channel, error: BaseException, code: str) -> None:
+    print_to_log(error, code)
+    _flush()
+    channel.send(describe(error, code))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the function may have closed them, or put anything in their place
+            stream.flush()
+
+
+def _is_standard(path: str) -> bool:
+    """Whether a directory of modules is Python's own, and not of the image's packages or of this runtime."""
+    return path != OWN_MODULES and Path(path).name not in ("dist-packages", "site-packages")
