@@ -1,6 +1,5 @@
 """What holds for all tests of the frontend."""
 
-import gc
 import logging
 from collections.abc import Generator
 
@@ -11,6 +10,5 @@ import pytest
 def nothing_is_left_behind(caplog: pytest.LogCaptureFixture) -> Generator[None]:
     """No test ends with an error that asyncio or gRPC could only log, as of a task that nobody owns."""
     yield
-    gc.collect()
     records = [*caplog.get_records("call"), *caplog.get_records("teardown")]
     assert [record.getMessage() for record in records if record.levelno >= logging.ERROR] == []

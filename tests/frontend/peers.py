@@ -81,6 +81,7 @@ class CodestorePeer(
     def __init__(self) -> None:
         self.routes: dict[tuple[str, str, str], list[tuple[codestore_pb2.VersionSpec, int]]] = {}
         self.resolved: Counter[tuple[str, str, str]] = Counter()
+        self.traceparents: list[str] = []
         self.journal = Journal()
         self.watchers: set[asyncio.Queue[tuple[str, str]]] = set()
 
@@ -131,6 +132,7 @@ class CodestorePeer(
     async def ListFunctions(
         self, request: functions_pb2.ListFunctionsRequest, context: Context
     ) -> functions_pb2.ListFunctionsResponse:
+        self.traceparents.append(metadata_value(context, "traceparent"))
         names = {function for tenant, function, _ in self.routes if tenant == tenant_of(context)}
         return functions_pb2.ListFunctionsResponse(
             functions=[functions_pb2.Function(name=f"functions/{name}") for name in sorted(names)]
@@ -306,12 +308,13 @@ class HostPeer(hostagent_pb2_grpc.InvocationServiceServicer, hostagent_pb2_grpc.
             async for request in requests:
                 if request.HasField("start"):
                     self.started.append(request.start)
-                    running[request.call_id] = group.create_task(self._run(request, answers))
-                elif task := running.pop(request.call_id, None):
+                    task = running[request.call_id] = group.create_task(self._run(request, answers))
+                    task.add_done_callback(lambda _, call_id=request.call_id: running.pop(call_id, None))
+                elif task := running.get(request.call_id):
                     task.cancel()
                 self.journal.changed()
         finally:
-            for task in running.values():
+            for task in list(running.values()):
                 task.cancel()
 
     async def _run(

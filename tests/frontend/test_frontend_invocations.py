@@ -1,6 +1,7 @@
 """What an invocation promises: by a frontend that runs, and peers that do what the test tells them to."""
 
 import asyncio
+import gc
 from typing import Any
 
 import grpc.aio
@@ -353,3 +354,18 @@ async def test_a_frontend_that_stops_ends_what_overruns_the_drain() -> None:
         await call
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     await world.host.journal.wait_for(lambda: len(world.host.stopped) == 1)
+
+
+async def test_nothing_of_an_invocation_stays_behind() -> None:
+    async with running_world() as world:
+
+        async def objects_after(invocations: int) -> int:
+            for _ in range(invocations):
+                await world.invoke()
+            world.host.started.clear()
+            gc.collect()
+            return len(gc.get_objects())
+
+        await objects_after(200)
+        before = await objects_after(200)
+        assert await objects_after(1000) - before < 500, "less than an object for two invocations"

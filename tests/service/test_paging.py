@@ -7,12 +7,12 @@ from stoker_service.errors import StokerError
 from stoker_service.paging import decode_token, encode_token, page_size
 
 
-@given(st.text())
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_a_token_gives_its_key_back(key: str) -> None:
     assert decode_token(encode_token(key)) == key
 
 
-@pytest.mark.parametrize("token", ["?", "a", "Zm9v-", "/w"])
+@pytest.mark.parametrize("token", ["?", "a", "Zm9v-", "/w", "AA"])
 def test_a_token_that_was_never_made_is_refused_by_name(token: str) -> None:
     with pytest.raises(StokerError) as caught:
         decode_token(token)

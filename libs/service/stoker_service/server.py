@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import grpc.aio
 import structlog
 from grpc_channelz.v1 import channelz
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from stoker_service.config import ServiceSettings
@@ -33,7 +33,6 @@ class Server:
     """Where it answers, `address:port`, with the port that was taken where 0 was asked for."""
     drain_s: float
     """How long running calls may go on when it stops, in seconds."""
-    health: Health
 
 
 @asynccontextmanager
@@ -70,8 +69,8 @@ async def running_server(
         ],
     )
     register(server)
-    health_servicer = Health()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    health_servicer = Health(service_names)
+    health_servicer.register(server)
     channelz.add_channelz_servicer(server)  # pyright: ignore[reportUnknownMemberType] - its stub has no type for server
     reflection.enable_server_reflection(
         [*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME, "grpc.channelz.v1.Channelz"], server
@@ -82,14 +81,12 @@ async def running_server(
     except RuntimeError as error:
         raise AddressInUse(f"cannot listen on {settings.listen_address}: is another process there?") from error
     await server.start()
-    for name in ("", *service_names):
-        await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    running = Server(f"{host}:{port}", settings.drain_s, health_servicer)
+    running = Server(f"{host}:{port}", settings.drain_s)
     log.info("server.started", address=running.address)
     try:
         yield running
     finally:
-        await health_servicer.enter_graceful_shutdown()
+        health_servicer.stop()
         await server.stop(settings.drain_s)
         log.info("server.stopped")
 

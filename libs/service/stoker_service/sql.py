@@ -7,7 +7,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, func, make_url, select
+from sqlalchemy import URL, Connection, event, func, make_url, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 BUSY_TIMEOUT_S = 10
@@ -16,16 +17,26 @@ MIGRATION_LOCK = 7_401_402_403
 """PostgreSQL's advisory lock that processes take which bring a database to the newest revision: one after the other."""
 
 
+class DatabaseUnusable(Exception):
+    """The database cannot be opened, or not be brought to the newest revision."""
+
+
 def open_engine(url: str) -> AsyncEngine:
     """Opens an engine on `url`: `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`.
 
     SQLite's directory is made; it runs in WAL mode, with foreign keys, and waits 10 s for another writer.
+
+    Raises:
+        DatabaseUnusable: The directory cannot be made.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_async_engine(url, pool_size=10, max_overflow=10, pool_timeout=10, pool_pre_ping=True)
     if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(parsed, error) from error
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine.sync_engine, "connect", _set_up_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_immediate)
@@ -52,13 +63,21 @@ async def migrate(engine: AsyncEngine, script_location: Path) -> None:
     Several processes may do so at once: one does it, the others find it done.
 
     Raises:
-        TimeoutError: It takes longer than two minutes.
+        DatabaseUnusable: It cannot be reached, refuses, or takes longer than two minutes.
     """
     upgrade = _upgrade_to_head(script_location)
-    async with asyncio.timeout(MIGRATION_TIMEOUT_S), engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            await connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-        await connection.run_sync(upgrade)
+    try:
+        async with asyncio.timeout(MIGRATION_TIMEOUT_S), engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                await connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            await connection.run_sync(upgrade)
+    except (DBAPIError, OSError, TimeoutError) as error:
+        raise _unusable(engine.url, error) from error
+
+
+def _unusable(url: URL, error: Exception) -> DatabaseUnusable:
+    reason = str(error.__cause__ or error) or type(error).__name__
+    return DatabaseUnusable(f"cannot use the database {url.render_as_string(hide_password=True)}: {reason}")
 
 
 def _upgrade_to_head(script_location: Path) -> Callable[[Connection], None]:

@@ -18,6 +18,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 PROPAGATOR = TraceContextTextMapPropagator()
 """W3C trace context: `traceparent` and `tracestate`."""
 
+_tracer = trace.get_tracer("stoker")  # of the provider that `configure` sets; looking it up each time costs every call
+
 
 def configure(service: str) -> TracerProvider:
     """Sets up tracing for this process, and returns its provider. `shutdown()` of that sends what is still unsent."""
@@ -39,7 +41,7 @@ def is_exporting() -> bool:
 
 def tracer() -> trace.Tracer:
     """The tracer of Stoker's own spans."""
-    return trace.get_tracer("stoker")
+    return _tracer
 
 
 def traceparent() -> str:

@@ -6,6 +6,7 @@ import sys
 from stoker_service import logs, telemetry
 from stoker_service.config import load_settings
 from stoker_service.server import AddressInUse, serve_until_terminated
+from stoker_service.sql import DatabaseUnusable
 
 from stoker_frontend.config import FrontendSettings
 from stoker_frontend.frontend import AdminKeyUnreadable, running_frontend
@@ -23,7 +24,7 @@ if __name__ == "__main__":
     provider = telemetry.configure("frontend")
     try:
         asyncio.run(main(read))
-    except (AdminKeyUnreadable, AddressInUse) as error:
+    except (AdminKeyUnreadable, AddressInUse, DatabaseUnusable) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     finally:

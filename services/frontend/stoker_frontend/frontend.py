@@ -74,6 +74,7 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
     Raises:
         AdminKeyUnreadable: There is no admin key.
         AddressInUse: The address cannot be listened on.
+        DatabaseUnusable: The database cannot be opened or brought up to date.
     """
     admin_key = read_admin_key(settings.admin_key_file)
     engine = open_engine(settings.database_url)
