@@ -60,7 +60,7 @@ def up(
     report = Report(stderr_console())
     made = Starter(layout, report, Privileges(report.say), os.environ).up()
     note(f"\nStoker answers at {made.endpoint}; its logs are in {layout.home / 'logs'}")
-    if load() != made:
+    if load().endpoint != made.endpoint:
         note(f"your configuration is for another Stoker; for this one: export STOKER_CONFIG={layout.client_file}")
     note('next: stoker init hello && stoker deploy hello hello && stoker invoke hello --data \'{"name": "you"}\'')
 
@@ -122,7 +122,7 @@ def doctor(
 
     The code is 3 if something is wrong with the host, the configuration or a service.
     """
-    checks = [*_own_checks(context), *_host_checks(home)]
+    checks = [*_host_checks(home), *_own_checks(context)]
     if output is Output.JSON:
         print_json(checks)
     else:
@@ -171,6 +171,8 @@ def _own_checks(context: typer.Context) -> "Sequence[Check]":
             "" if named else "`stoker up` writes it; or set STOKER_ENDPOINT and STOKER_API_KEY",
         )
     ]
+    if not named:
+        return checks
     with connected(context) as client:
         for service in survey(client).services:
             is_ok = service.state == SERVING
@@ -219,6 +221,13 @@ def _print_survey(found: "Survey") -> None:
 
 def _print_checks(checks: "Sequence[Check]") -> None:
     print_table(
-        ("", "CHECK", "FOUND", "FIX"),
-        (("ok" if check.ok else "BAD", check.check, check.detail, check.fix) for check in checks),
+        ("", "CHECK", "FOUND"),
+        (
+            (
+                "ok" if check.ok else "BAD",
+                check.check,
+                f"{check.detail}\nfix: {check.fix}" if check.fix else check.detail,
+            )
+            for check in checks
+        ),
     )

@@ -14,6 +14,7 @@ from stoker.local.layout import SERVICES, Layout, given_environment, service_env
 from stoker.local.privileges import Privileges
 
 BUILD_S = 900.0
+FIND_IMAGE_S = 60.0
 DOCTOR_S = 120.0
 CLEANUP_S = 120.0
 IMAGE_BUILDER = "stoker_guest_image"
@@ -51,13 +52,12 @@ def check_installed() -> None:
 
 
 def build_image(images_dir: Path, privileges: Privileges) -> str:
-    """Builds the guest image where it is missing, showing the builder's progress; returns the image's id.
+    """Builds the guest image, showing the builder's progress; returns the image's id.
 
     Raises:
         ProgramFailed: It cannot be built.
     """
-    command = [sys.executable, "-m", IMAGE_BUILDER, "build", "--images-dir", str(images_dir)]
-    command = privileges.as_root(command, "building the guest image")
+    command = privileges.as_root(_image_builder("build", images_dir), "building the guest image")
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=BUILD_S, check=False)
     except subprocess.TimeoutExpired as error:
@@ -65,6 +65,18 @@ def build_image(images_dir: Path, privileges: Privileges) -> str:
     if done.returncode:
         raise ProgramFailed("IMAGE_NOT_BUILT", "the guest image could not be built; the lines above say why")
     return Path(done.stdout.strip()).name
+
+
+def find_image(images_dir: Path) -> str | None:
+    """The id of the guest image; None where it is to be built."""
+    done = subprocess.run(
+        _image_builder("path", images_dir), capture_output=True, text=True, timeout=FIND_IMAGE_S, check=False
+    )
+    return None if done.returncode else Path(done.stdout.strip()).name
+
+
+def _image_builder(command: str, images_dir: Path) -> Sequence[str]:
+    return [sys.executable, "-m", IMAGE_BUILDER, command, "--images-dir", str(images_dir)]
 
 
 def examine_host(layout: Layout, environment: Mapping[str, str], privileges: Privileges) -> Sequence[Check]:
@@ -81,16 +93,20 @@ def examine_host(layout: Layout, environment: Mapping[str, str], privileges: Pri
         raise ProgramFailed("DOCTOR_FAILED", f"the host agent's doctor failed: {_last_line(done.stderr)}") from error
 
 
-def clean_up_host(layout: Layout, environment: Mapping[str, str], privileges: Privileges) -> str:
-    """Destroys this host's VMs, mounts and sockets; returns what the host agent says of it.
+def clean_up_host(layout: Layout, environment: Mapping[str, str], privileges: Privileges) -> int:
+    """Destroys this host's VMs, mounts and sockets; returns how many VMs these were.
 
     Raises:
         ProgramFailed: Some could not be.
     """
     done = _run_host_agent("cleanup", layout, environment, privileges, "destroying virtual machines", CLEANUP_S)
-    if done.returncode:
-        raise ProgramFailed("CLEANUP_FAILED", f"virtual machines could not be destroyed: {_last_line(done.stderr)}")
-    return done.stdout.strip()
+    try:
+        removed: dict[str, int] = json.loads(done.stdout)
+        return removed["domains"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProgramFailed(
+            "CLEANUP_FAILED", f"virtual machines could not be destroyed: {_last_line(done.stderr)}"
+        ) from error
 
 
 def _run_host_agent(

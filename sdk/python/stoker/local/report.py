@@ -33,6 +33,11 @@ class Report:
         """Says a line."""
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
+    def done(self, name: str, outcome: str, took: str = "") -> None:
+        """Tells what came of a step."""
+        text = f"[green]✓[/] {escape(name):24} {escape(outcome)}[dim]{took}[/]"
+        self._console.print(text, highlight=False, soft_wrap=True)
+
     @contextmanager
     def step(self, name: str) -> Generator[Step]:
         """Tells of a step: that it goes on, when that takes longer than 2 s, and what came of it.
@@ -44,10 +49,7 @@ class Report:
         with self._running(name, begun_s):
             yield step
         took_s = time.monotonic() - begun_s
-        took = f" ({took_s:.1f} s)" if took_s >= QUIET_S else ""
-        self._console.print(
-            f"[green]✓[/] {escape(name):24} {escape(step.outcome)}[dim]{took}[/]", highlight=False, soft_wrap=True
-        )
+        self.done(name, step.outcome, f" ({took_s:.1f} s)" if took_s >= QUIET_S else "")
 
     @contextmanager
     def _running(self, name: str, begun_s: float) -> Generator[None]:

@@ -41,7 +41,7 @@ class Starter:
         self._layout = layout
         self._report = report
         self._privileges = privileges
-        self._environment = environment
+        self._environment = dict(environment)
 
     def up(self) -> Settings:
         """Starts everything; returns the settings of a client of the tenant `dev`.
@@ -85,10 +85,9 @@ class Starter:
         with self._report.step("libvirt") as step:
             started = hypervisor_daemons.start_missing(self._layout, self._privileges)
             step.outcome = f"started {' and '.join(started)}" if started else "is running"
-        given = given_environment("hostagent", self._environment)
-        images_dir = Path(given.get("STOKER_HOSTAGENT_IMAGES_DIR", self._layout.images_dir))
-        with self._report.step("guest image") as step:
-            step.outcome = packages.build_image(images_dir, self._privileges)
+        image = self._ensure_image()
+        # The one that was built last may be of another checkout.
+        self._environment.setdefault("STOKER_HOSTAGENT_IMAGE", image)
         with self._report.step("host") as step:
             checks = packages.examine_host(self._layout, self._environment, self._privileges)
             failed = [check for check in checks if not check.ok]
@@ -96,6 +95,17 @@ class Starter:
                 lines = [f"{check.check}: {check.detail}; {check.fix}" for check in failed]
                 raise NotStarted("HOST_NOT_FIT", "this host cannot run virtual machines yet:\n" + "\n".join(lines))
             step.outcome = f"{len(checks)} checks passed"
+
+    def _ensure_image(self) -> str:
+        images_dir = Path(self._environment.get("STOKER_HOSTAGENT_IMAGES_DIR", self._layout.images_dir))
+        image = packages.find_image(images_dir)
+        if image is None:
+            # It shows its own progress.
+            image = packages.build_image(images_dir, self._privileges)
+            self._report.done("guest image", f"built {image}")
+        else:
+            self._report.done("guest image", f"{image}, built before")
+        return image
 
     def _start(self, service: str) -> None:
         given = given_environment(service, self._environment)

@@ -45,7 +45,8 @@ class Stopper:
             with self._report.step("virtual machines") as step:
                 # libvirt may have been stopped before; it takes them down with it, but not the mounts.
                 hypervisor_daemons.start_missing(self._layout, self._privileges)
-                step.outcome = packages.clean_up_host(self._layout, self._environment, self._privileges) or "destroyed"
+                destroyed = packages.clean_up_host(self._layout, self._environment, self._privileges)
+                step.outcome = f"{destroyed} destroyed" if destroyed else "none are left"
             stopped = hypervisor_daemons.stop_started(self._layout, self._privileges)
             if stopped:
                 with self._report.step("libvirt") as step:
