@@ -1,0 +1,141 @@
+"""Aliases, in the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from stoker_codestore import errors
+from stoker_codestore.database import Database, in_utc, new_id, now
+from stoker_codestore.functions import find_function, lock_function
+from stoker_codestore.route_changes import RouteChanges
+from stoker_codestore.tables import AliasRow, VersionRow
+
+ALL = 100
+"""The weights of an alias together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of an alias's invocations, in percent, that goes to one version."""
+
+    version: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A movable name of one version, or of two."""
+
+    name: str
+    shares: tuple[Share, ...]
+    update_time: datetime
+    etag: str
+
+
+class Aliases:
+    """The aliases of all functions."""
+
+    def __init__(self, database: Database, changes: RouteChanges) -> None:
+        self._database = database
+        self._changes = changes
+
+    async def create(self, tenant: str, function: str, name: str, shares: Sequence[Share]) -> Alias:
+        """Makes an alias.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, ALIAS_EXISTS, VERSION_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._changes.changing(tenant, function) as session:
+            uid = (await lock_function(session, tenant, function)).uid
+            if await session.get(AliasRow, (uid, name)) is not None:
+                raise errors.alias_exists(function, name)
+            return await _point(session, function, AliasRow(function_uid=uid, name=name), shares)
+
+    async def update(
+        self, tenant: str, function: str, name: str, shares: Sequence[Share], etag: str, *, allow_missing: bool
+    ) -> Alias:
+        """Points an alias elsewhere; if an etag is given, only while the alias still has it.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND (unless `allow_missing`, which makes it then),
+                ETAG_MISMATCH, VERSION_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._changes.changing(tenant, function) as session:
+            uid = (await lock_function(session, tenant, function)).uid
+            row = await session.get(AliasRow, (uid, name))
+            if row is None and not allow_missing:
+                raise errors.alias_not_found(function, name)
+            if etag and (row is None or etag != row.etag):
+                raise errors.etag_mismatch("alias.etag")
+            return await _point(session, function, row or AliasRow(function_uid=uid, name=name), shares)
+
+    async def get(self, tenant: str, function: str, name: str) -> Alias:
+        """Returns an alias.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._database.transaction() as session:
+            uid = (await find_function(session, tenant, function)).uid
+            row = await session.get(AliasRow, (uid, name))
+        if row is None:
+            raise errors.alias_not_found(function, name)
+        return _alias(row)
+
+    async def list_after(self, tenant: str, function: str, after: str, limit: int) -> Sequence[Alias]:
+        """A function's aliases whose names come after `after`, by name, `limit` at the most.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._database.transaction() as session:
+            uid = (await find_function(session, tenant, function)).uid
+            query = select(AliasRow).where(AliasRow.function_uid == uid, AliasRow.name > after)
+            rows = await session.scalars(query.order_by(AliasRow.name).limit(limit))
+        return [_alias(row) for row in rows]
+
+    async def delete(self, tenant: str, function: str, name: str) -> None:
+        """Deletes an alias.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._changes.changing(tenant, function) as session:
+            uid = (await lock_function(session, tenant, function)).uid
+            row = await session.get(AliasRow, (uid, name))
+            if row is None:
+                raise errors.alias_not_found(function, name)
+            await session.delete(row)
+
+
+async def _point(session: AsyncSession, function: str, row: AliasRow, shares: Sequence[Share]) -> Alias:
+    """Points an alias, new or not, to versions that must exist."""
+    numbers = [share.version for share in shares]
+    found = set(
+        await session.scalars(
+            select(VersionRow.number).where(VersionRow.function_uid == row.function_uid, VersionRow.number.in_(numbers))
+        )
+    )
+    for index, number in enumerate(numbers):
+        if number not in found:
+            raise errors.version_not_found(function, str(number), f"alias.routes[{index}].version")
+    row.version = shares[0].version
+    row.weight = shares[0].weight
+    row.second_version = shares[1].version if len(shares) > 1 else None
+    row.update_time = now()
+    row.etag = new_id()
+    session.add(row)
+    return _alias(row)
+
+
+def _alias(row: AliasRow) -> Alias:
+    return Alias(row.name, shares_of(row), in_utc(row.update_time), row.etag)
+
+
+def shares_of(row: AliasRow) -> tuple[Share, ...]:
+    """Where an alias points."""
+    first = Share(row.version, row.weight)
+    return (first,) if row.second_version is None else (first, Share(row.second_version, ALL - row.weight))

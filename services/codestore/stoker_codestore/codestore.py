@@ -1,0 +1,128 @@
+"""The codestore, put together from its parts."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc.aio
+from sqlalchemy.ext.asyncio import AsyncEngine
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_protos.v1 import (
+    aliases_pb2,
+    aliases_pb2_grpc,
+    artifacts_pb2,
+    artifacts_pb2_grpc,
+    functions_pb2,
+    functions_pb2_grpc,
+    versions_pb2,
+    versions_pb2_grpc,
+)
+from stoker_service.background import background
+from stoker_service.server import Server, running_server
+from stoker_service.sql import migrate, open_engine
+
+from stoker_codestore.aliases import Aliases
+from stoker_codestore.artifacts import Artifacts
+from stoker_codestore.config import CodestoreSettings
+from stoker_codestore.database import AWAY, Database
+from stoker_codestore.functions import Functions
+from stoker_codestore.internal_service import ArtifactFetchServicer, RouteServicer
+from stoker_codestore.notifications import Notifications
+from stoker_codestore.object_store import open_store
+from stoker_codestore.route_changes import RouteChanges
+from stoker_codestore.routes import Routes
+from stoker_codestore.service import AliasServicer, ArtifactServicer, FunctionServicer, VersionServicer
+from stoker_codestore.uploads import Uploads
+from stoker_codestore.versions import Versions
+from stoker_codestore.watches import Watches
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+_SERVICES = [
+    functions_pb2.DESCRIPTOR.services_by_name["FunctionService"],
+    versions_pb2.DESCRIPTOR.services_by_name["VersionService"],
+    aliases_pb2.DESCRIPTOR.services_by_name["AliasService"],
+    artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"],
+    codestore_pb2.DESCRIPTOR.services_by_name["RouteService"],
+    codestore_pb2.DESCRIPTOR.services_by_name["ArtifactFetchService"],
+]
+
+
+class UploadsUnusable(Exception):
+    """Uploads cannot be kept where they should be."""
+
+
+class DatabaseUnreachable(Exception):
+    """The database does not answer."""
+
+
+@asynccontextmanager
+async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Server]:
+    """Runs the codestore for as long as the context is entered.
+
+    Raises:
+        UploadsUnusable: Uploads cannot be kept where they should be.
+        StoreUnusable: Artifacts cannot be kept where they should be.
+        DatabaseUnreachable: The database does not answer.
+        AddressInUse: The address cannot be listened on.
+    """
+    try:
+        settings.uploads_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UploadsUnusable(f"cannot keep uploads in {settings.uploads_dir}: {error}") from error
+    store = open_store(settings.artifacts_url)
+    engine = open_engine(settings.database_url)
+    try:
+        await _migrate(engine)
+        async with background() as tasks:
+            database = Database(engine)
+            watches = Watches()
+            notifications: Notifications | None = None
+            if engine.dialect.name == "postgresql":
+                notifications = Notifications(engine, watches)
+                tasks.start(notifications.listen(), "listen for others' changes")
+            else:
+                # SQLite is for one process, which knows all that changes.
+                watches.open()
+            changes = RouteChanges(database, watches, notifications)
+            artifacts = Artifacts(database)
+            uploads = Uploads(
+                artifacts,
+                store,
+                settings.uploads_dir,
+                max_uploads=settings.max_uploads,
+                upload_s=settings.upload_s,
+                idle_s=settings.upload_idle_s,
+            )
+
+            def register(server: grpc.aio.Server) -> None:
+                functions_pb2_grpc.add_FunctionServiceServicer_to_server(
+                    FunctionServicer(Functions(database, changes)), server
+                )
+                versions_pb2_grpc.add_VersionServiceServicer_to_server(
+                    VersionServicer(Versions(database, changes)), server
+                )
+                aliases_pb2_grpc.add_AliasServiceServicer_to_server(AliasServicer(Aliases(database, changes)), server)
+                artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(
+                    ArtifactServicer(uploads, artifacts, store), server
+                )
+                codestore_pb2_grpc.add_RouteServiceServicer_to_server(RouteServicer(Routes(database), watches), server)
+                codestore_pb2_grpc.add_ArtifactFetchServiceServicer_to_server(
+                    ArtifactFetchServicer(artifacts, store), server
+                )
+
+            async with running_server(settings, register, [service.full_name for service in _SERVICES]) as server:
+                try:
+                    yield server
+                finally:
+                    # Watches never end by themselves, and the server would wait for them.
+                    watches.stop()
+    finally:
+        await engine.dispose()
+
+
+async def _migrate(engine: AsyncEngine) -> None:
+    try:
+        await migrate(engine, MIGRATIONS)
+    except AWAY as error:
+        raise DatabaseUnreachable(f"cannot use the database {engine.url}: {error}") from error

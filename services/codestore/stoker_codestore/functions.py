@@ -1,0 +1,165 @@
+"""Functions, in the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from stoker_codestore import errors
+from stoker_codestore.database import Database, in_utc, new_id, now
+from stoker_codestore.route_changes import RouteChanges
+from stoker_codestore.tables import AliasRow, FunctionRow, VersionRow
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A named function of a tenant."""
+
+    name: str
+    uid: str
+    description: str
+    latest_version: int
+    """The highest number of its versions, 0 where it has none."""
+    create_time: datetime
+    update_time: datetime
+    etag: str
+
+
+class Functions:
+    """The functions of all tenants."""
+
+    def __init__(self, database: Database, changes: RouteChanges) -> None:
+        self._database = database
+        self._changes = changes
+
+    async def create(self, tenant: str, name: str, description: str) -> Function:
+        """Makes a function without versions.
+
+        Raises:
+            StokerError: FUNCTION_EXISTS, or DATABASE_UNAVAILABLE.
+        """
+        time = now()
+        row = FunctionRow(
+            uid=new_id(),
+            tenant=tenant,
+            name=name,
+            description=description,
+            last_number=0,
+            create_time=time,
+            update_time=time,
+            etag=new_id(),
+        )
+        try:
+            async with self._changes.changing(tenant, name) as session:
+                session.add(row)
+        except IntegrityError as error:
+            raise errors.function_exists(name) from error
+        return _function(row, 0)
+
+    async def get(self, tenant: str, name: str) -> Function:
+        """Returns a function.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._database.transaction() as session:
+            found = (await session.execute(_with_latest().where(*_named(tenant, name)))).one_or_none()
+        if found is None:
+            raise errors.function_not_found(name)
+        return _function(*found)
+
+    async def list_after(self, tenant: str, after: str, limit: int) -> Sequence[Function]:
+        """A tenant's functions whose names come after `after`, by name, `limit` at the most.
+
+        Raises:
+            StokerError: DATABASE_UNAVAILABLE.
+        """
+        query = _with_latest().where(FunctionRow.tenant == tenant, FunctionRow.name > after)
+        async with self._database.transaction() as session:
+            rows = (await session.execute(query.order_by(FunctionRow.name).limit(limit))).all()
+        return [_function(*row) for row in rows]
+
+    async def describe(self, tenant: str, name: str, description: str, etag: str) -> Function:
+        """Changes what a function is said to be for; if an etag is given, only while the function still has it.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, ETAG_MISMATCH, or DATABASE_UNAVAILABLE.
+        """
+        async with self._database.transaction() as session:
+            row = await lock_function(session, tenant, name)
+            if etag and etag != row.etag:
+                raise errors.etag_mismatch("function.etag")
+            row.description = description
+            row.update_time = now()
+            row.etag = new_id()
+            latest = (await session.execute(select(_LATEST).where(FunctionRow.uid == row.uid))).scalar_one()
+        return _function(row, latest)
+
+    async def delete(self, tenant: str, name: str, etag: str) -> None:
+        """Deletes a function with its versions and aliases; if an etag is given, only while it still has it.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, ETAG_MISMATCH, or DATABASE_UNAVAILABLE.
+        """
+        async with self._changes.changing(tenant, name) as session:
+            row = await lock_function(session, tenant, name)
+            if etag and etag != row.etag:
+                raise errors.etag_mismatch("etag")
+            await session.execute(delete(AliasRow).where(AliasRow.function_uid == row.uid))
+            await session.execute(delete(VersionRow).where(VersionRow.function_uid == row.uid))
+            await session.delete(row)
+
+
+async def find_function(session: AsyncSession, tenant: str, name: str) -> FunctionRow:
+    """The row of a function, to read.
+
+    Raises:
+        StokerError: FUNCTION_NOT_FOUND.
+    """
+    row = await session.scalar(select(FunctionRow).where(*_named(tenant, name)))
+    if row is None:
+        raise errors.function_not_found(name)
+    return row
+
+
+async def lock_function(session: AsyncSession, tenant: str, name: str) -> FunctionRow:
+    """The row of a function, which nobody else changes until the transaction ends, nor its versions and aliases.
+
+    Raises:
+        StokerError: FUNCTION_NOT_FOUND.
+    """
+    row = await session.scalar(select(FunctionRow).where(*_named(tenant, name)).with_for_update())
+    if row is None:
+        raise errors.function_not_found(name)
+    return row
+
+
+def _named(tenant: str, name: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return FunctionRow.tenant == tenant, FunctionRow.name == name
+
+
+_LATEST: ScalarSelect[int] = (
+    select(func.coalesce(func.max(VersionRow.number), 0))
+    .where(VersionRow.function_uid == FunctionRow.uid)
+    .correlate(FunctionRow)
+    .scalar_subquery()
+)
+
+
+def _with_latest() -> Select[FunctionRow, int]:
+    return select(FunctionRow, _LATEST)
+
+
+def _function(row: FunctionRow, latest_version: int) -> Function:
+    return Function(
+        row.name,
+        row.uid,
+        row.description,
+        latest_version,
+        in_utc(row.create_time),
+        in_utc(row.update_time),
+        row.etag,
+    )

@@ -1,0 +1,59 @@
+"""The services that other services see: translate, call, translate back."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_service.metadata import Context
+
+from stoker_codestore import errors, names, wire
+from stoker_codestore.artifacts import Artifacts
+from stoker_codestore.object_store import ArtifactStore
+from stoker_codestore.routes import Routes
+from stoker_codestore.watches import Watches
+
+
+class RouteServicer(codestore_pb2_grpc.RouteServiceServicer):
+    """Serves `stoker.codestore.v1.RouteService`."""
+
+    def __init__(self, routes: Routes, watches: Watches) -> None:
+        self._routes = routes
+        self._watches = watches
+
+    async def ResolveRoute(
+        self, request: codestore_pb2.ResolveRouteRequest, context: Context
+    ) -> codestore_pb2.ResolveRouteResponse:
+        """Resolves a qualifier."""
+        routes = await self._routes.resolve(request.tenant, request.function, request.qualifier)
+        messages = [wire.route_message(request.tenant, request.function, route) for route in routes]
+        return codestore_pb2.ResolveRouteResponse(routes=messages)
+
+    async def WatchRoutes(
+        self, request: codestore_pb2.WatchRoutesRequest, context: Context
+    ) -> AsyncIterator[codestore_pb2.WatchRoutesResponse]:
+        """Tells of changed routes."""
+        async with aclosing(self._watches.watch()) as changes:
+            async for change in changes:
+                if change is None:
+                    yield codestore_pb2.WatchRoutesResponse()
+                else:
+                    yield codestore_pb2.WatchRoutesResponse(tenant=change.tenant, function=change.function)
+
+
+class ArtifactFetchServicer(codestore_pb2_grpc.ArtifactFetchServiceServicer):
+    """Serves `stoker.codestore.v1.ArtifactFetchService`."""
+
+    def __init__(self, artifacts: Artifacts, store: ArtifactStore) -> None:
+        self._artifacts = artifacts
+        self._store = store
+
+    async def FetchArtifact(
+        self, request: codestore_pb2.FetchArtifactRequest, context: Context
+    ) -> AsyncIterator[codestore_pb2.FetchArtifactResponse]:
+        """Streams an artifact."""
+        if not names.is_name(request.tenant):
+            raise errors.artifact_not_found(request.sha256)
+        artifact = await self._artifacts.get(request.tenant, request.sha256)
+        async with aclosing(self._store.read(artifact.sha256)) as chunks:
+            async for chunk in chunks:
+                yield codestore_pb2.FetchArtifactResponse(chunk=chunk)

@@ -1,0 +1,159 @@
+"""Where artifacts' bytes are: a directory, or an object store of a cloud or one's own, by obstore.
+
+A content's key is its SHA-256, so writing it again changes nothing, and there is nothing to delete when a step after it
+fails.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import BinaryIO
+
+import obstore
+import structlog
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+
+from stoker_codestore import errors
+from stoker_codestore.threads import run_to_end
+
+log = structlog.get_logger()
+
+CHUNK_BYTES = 1024 * 1024
+"""The most that is given out at once, in bytes."""
+PART_BYTES = 5 * 1024 * 1024
+"""What is written at once, in bytes: the least that S3 takes."""
+PARTS_AT_ONCE = 2
+ANSWER_S = 30.0
+"""How long the store may take to answer, or to give the next bytes, in seconds."""
+WRITE_S = 300.0
+"""How long it may take to write one artifact, in seconds."""
+
+_FAILURES = (BaseError, OSError, TimeoutError)
+
+
+class StoreUnusable(Exception):
+    """The URL of the store names nothing that can be used."""
+
+
+class ArtifactStore:
+    """The bytes of all artifacts."""
+
+    def __init__(self, store: ObjectStore, directory: Path | None) -> None:
+        """Uses a store, which is in `directory` if it is on this machine."""
+        self._store = store
+        self._directory = directory
+
+    async def holds(self, sha256: str, size_bytes: int) -> bool:
+        """Whether a content of that size is there, whole.
+
+        Raises:
+            StokerError: ARTIFACT_STORE_UNAVAILABLE.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                found = await obstore.head_async(self._store, _key(sha256))
+        except FileNotFoundError:
+            return False
+        except _FAILURES as error:
+            log.error("artifact_store.failed", exc_info=error)
+            raise errors.store_unavailable() from error
+        return found["size"] == size_bytes
+
+    async def write(self, sha256: str, file: BinaryIO) -> None:
+        """Writes a content, from the file's beginning. It is there whole afterwards, or not at all.
+
+        Raises:
+            StokerError: ARTIFACT_STORE_UNAVAILABLE.
+        """
+        key = _key(sha256)
+        try:
+            async with asyncio.timeout(WRITE_S):
+                await run_to_end(file.seek, 0)
+                await obstore.put_async(self._store, key, file, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+                if self._directory is not None:
+                    await run_to_end(_sync, self._directory / key, self._directory)
+        except _FAILURES as error:
+            log.error("artifact_store.failed", exc_info=error)
+            raise errors.store_unavailable() from error
+
+    async def read(self, sha256: str) -> AsyncGenerator[bytes]:
+        """Yields a content, at most 1 MiB at once.
+
+        Raises:
+            StokerError: ARTIFACT_STORE_UNAVAILABLE, or ARTIFACT_LOST.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                found = await obstore.get_async(self._store, _key(sha256))
+            blocks = aiter(found.stream(min_chunk_size=CHUNK_BYTES))
+            while True:
+                async with asyncio.timeout(ANSWER_S):
+                    block = await anext(blocks, b"")
+                if not block:
+                    return
+                # A store may give more than it was asked for.
+                for begin in range(0, len(block), CHUNK_BYTES):
+                    yield bytes(block[begin : begin + CHUNK_BYTES])
+        except FileNotFoundError as error:
+            log.error("artifact_store.lost", sha256=sha256)
+            raise errors.artifact_lost(sha256) from error
+        except _FAILURES as error:
+            log.error("artifact_store.failed", exc_info=error)
+            raise errors.store_unavailable() from error
+
+
+def open_store(url: str) -> ArtifactStore:
+    """Opens the store that a URL names. A directory is made, and what crashes have left half-written is removed.
+
+    Raises:
+        StoreUnusable: The URL is none, or the directory cannot be made.
+    """
+    try:
+        is_directory = url.startswith("file:")
+        store = from_url(url, mkdir=True) if is_directory else from_url(url)
+        if isinstance(store, MemoryStore):
+            raise ValueError("what is in memory is lost")
+        directory = store.prefix if isinstance(store, LocalStore) else None
+        if directory is not None:
+            _remove_leftovers(directory)
+    except (BaseError, ValueError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise StoreUnusable(f"cannot keep artifacts in {url}: {reason}") from error
+    return ArtifactStore(store, directory)
+
+
+def _key(sha256: str) -> str:
+    # The first digits spread contents over directories.
+    return f"{sha256[:2]}/{sha256}"
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Removes what obstore was writing, as `<key>#<number>`, when a codestore was killed."""
+    # The descriptor stays open, and with it the lock held, until the process ends.
+    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # Other codestores use the directory, and may be writing.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        return
+    for leftover in directory.glob("*/*#*"):
+        leftover.unlink()
+        log.info("artifact_store.leftover_removed", path=str(leftover))
+    fcntl.flock(lock, fcntl.LOCK_SH)
+
+
+def _sync(path: Path, root: Path) -> None:
+    """Brings a file, and the directories that name it, to the disk: obstore leaves that to the kernel."""
+    while True:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if path == root:
+            return
+        path = path.parent

@@ -1,0 +1,185 @@
+"""Versions, in the database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+
+from sqlalchemy import or_, select
+
+from stoker_codestore import errors
+from stoker_codestore.artifacts import has_artifact
+from stoker_codestore.database import Database, in_utc, new_id, now
+from stoker_codestore.functions import find_function, lock_function
+from stoker_codestore.route_changes import RouteChanges
+from stoker_codestore.tables import AliasRow, VersionRow
+
+DEFAULT_MEMORY_MIB = 128
+DEFAULT_TIMEOUT_S = 30
+DEFAULT_TMP_MIB = 64
+HIGHEST_NUMBER = 2**63 - 1
+"""What databases can hold; what lists that begin at the newest begin before."""
+
+
+class Runtime(Enum):
+    """What runs a version's code."""
+
+    PYTHON3 = "python3"
+    NODEJS = "nodejs"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All that makes one version another than the next."""
+
+    artifact_sha256: str
+    runtime: Runtime
+    handler: str
+    memory_mib: int
+    timeout_s: int
+    tmp_mib: int
+    environment: Mapping[str, str]
+    description: str
+
+    def with_defaults(self) -> "Configuration":
+        """What is 0 because it was not given, given."""
+        return replace(
+            self,
+            memory_mib=self.memory_mib or DEFAULT_MEMORY_MIB,
+            timeout_s=self.timeout_s or DEFAULT_TIMEOUT_S,
+            tmp_mib=self.tmp_mib or DEFAULT_TMP_MIB,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A published version; one that was only checked has no number, uid and time."""
+
+    configuration: Configuration
+    number: int = 0
+    uid: str = ""
+    create_time: datetime | None = None
+
+
+class Versions:
+    """The versions of all functions."""
+
+    def __init__(self, database: Database, changes: RouteChanges) -> None:
+        self._database = database
+        self._changes = changes
+
+    async def publish(
+        self, tenant: str, function: str, configuration: Configuration, *, validate_only: bool
+    ) -> Version:
+        """Publishes the next version, unless the newest is the same already; that one is returned then.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, ARTIFACT_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        configuration = configuration.with_defaults()
+        begin = self._database.transaction() if validate_only else self._changes.changing(tenant, function)
+        async with begin as session:
+            row = await lock_function(session, tenant, function)
+            if not await has_artifact(session, tenant, configuration.artifact_sha256):
+                raise errors.artifact_not_found(configuration.artifact_sha256, "version.artifact")
+            newest = await session.scalar(
+                select(VersionRow).where(VersionRow.function_uid == row.uid).order_by(VersionRow.number.desc()).limit(1)
+            )
+            if newest is not None and (version := version_of(newest)).configuration == configuration:
+                return version
+            if validate_only:
+                return Version(configuration)
+            row.last_number += 1
+            published = Version(configuration, row.last_number, new_id(), now())
+            session.add(_row(published, row.uid))
+        return published
+
+    async def get(self, tenant: str, function: str, number: int) -> Version:
+        """Returns a version.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, VERSION_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._database.transaction() as session:
+            function_row = await find_function(session, tenant, function)
+            row = await session.scalar(
+                select(VersionRow).where(VersionRow.function_uid == function_row.uid, VersionRow.number == number)
+            )
+        if row is None:
+            raise errors.version_not_found(function, str(number))
+        return version_of(row)
+
+    async def list_before(self, tenant: str, function: str, before: int, limit: int) -> Sequence[Version]:
+        """A function's versions with numbers below `before`, newest first, `limit` at the most.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._database.transaction() as session:
+            function_row = await find_function(session, tenant, function)
+            rows = await session.scalars(
+                select(VersionRow)
+                .where(VersionRow.function_uid == function_row.uid, VersionRow.number < before)
+                .order_by(VersionRow.number.desc())
+                .limit(limit)
+            )
+        return [version_of(row) for row in rows]
+
+    async def delete(self, tenant: str, function: str, number: int) -> None:
+        """Deletes a version. Its number is never given again.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, VERSION_NOT_FOUND, VERSION_IN_USE, or DATABASE_UNAVAILABLE.
+        """
+        async with self._changes.changing(tenant, function) as session:
+            function_row = await lock_function(session, tenant, function)
+            row = await session.scalar(
+                select(VersionRow).where(VersionRow.function_uid == function_row.uid, VersionRow.number == number)
+            )
+            if row is None:
+                raise errors.version_not_found(function, str(number))
+            alias = await session.scalar(
+                select(AliasRow.name)
+                .where(
+                    AliasRow.function_uid == function_row.uid,
+                    or_(AliasRow.version == number, AliasRow.second_version == number),
+                )
+                .order_by(AliasRow.name)
+                .limit(1)
+            )
+            if alias is not None:
+                raise errors.version_in_use(function, number, alias)
+            await session.delete(row)
+
+
+def version_of(row: VersionRow) -> Version:
+    """The version that a row describes."""
+    configuration = Configuration(
+        row.artifact_sha256,
+        Runtime(row.runtime),
+        row.handler,
+        row.memory_mib,
+        row.timeout_s,
+        row.tmp_mib,
+        row.environment,
+        row.description,
+    )
+    return Version(configuration, row.number, row.uid, in_utc(row.create_time))
+
+
+def _row(version: Version, function_uid: str) -> VersionRow:
+    configuration = version.configuration
+    return VersionRow(
+        uid=version.uid,
+        function_uid=function_uid,
+        number=version.number,
+        artifact_sha256=configuration.artifact_sha256,
+        runtime=configuration.runtime.value,
+        handler=configuration.handler,
+        memory_mib=configuration.memory_mib,
+        timeout_s=configuration.timeout_s,
+        tmp_mib=configuration.tmp_mib,
+        environment=dict(configuration.environment),
+        description=configuration.description,
+        create_time=version.create_time,
+    )

@@ -1,0 +1,143 @@
+"""Values and messages, translated into each other."""
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from stoker_artifacts import Format
+from stoker_protos.codestore.v1 import codestore_pb2
+from stoker_protos.v1 import aliases_pb2, artifacts_pb2, functions_pb2, versions_pb2
+
+from stoker_codestore import errors, names
+from stoker_codestore.aliases import Alias, Share
+from stoker_codestore.artifacts import Artifact
+from stoker_codestore.functions import Function
+from stoker_codestore.routes import Route
+from stoker_codestore.versions import Configuration, Runtime, Version
+
+_RUNTIMES = {
+    versions_pb2.RUNTIME_PYTHON3: Runtime.PYTHON3,
+    versions_pb2.RUNTIME_NODEJS: Runtime.NODEJS,
+}
+_RUNTIME_MESSAGES = {runtime: message for message, runtime in _RUNTIMES.items()}
+_FORMAT_MESSAGES = {
+    Format.ZIP: artifacts_pb2.ARTIFACT_FORMAT_ZIP,
+    Format.TAR_GZ: artifacts_pb2.ARTIFACT_FORMAT_TAR_GZ,
+}
+
+
+def function_message(function: Function) -> functions_pb2.Function:
+    """The message of a function."""
+    return functions_pb2.Function(
+        name=f"functions/{function.name}",
+        uid=function.uid,
+        description=function.description,
+        latest_version=function.latest_version,
+        create_time=timestamp(function.create_time),
+        update_time=timestamp(function.update_time),
+        etag=function.etag,
+    )
+
+
+def configuration_of(version: versions_pb2.Version) -> Configuration:
+    """What a client wants to publish.
+
+    Raises:
+        StokerError: INVALID_FIELD.
+    """
+    for name, value in version.environment.items():
+        if "\0" in value:
+            raise errors.invalid_field(f'version.environment["{name}"]', "must not contain a NUL character")
+    return Configuration(
+        artifact_sha256=names.sha256_in(version.artifact),
+        runtime=_RUNTIMES[version.runtime],
+        handler=version.handler,
+        memory_mib=version.memory_mib,
+        timeout_s=version.timeout_s,
+        tmp_mib=version.tmp_mib,
+        environment=dict(version.environment),
+        description=checked_text("version.description", version.description),
+    )
+
+
+def checked_text(field: str, text: str) -> str:
+    """A text that databases can hold.
+
+    Raises:
+        StokerError: INVALID_FIELD.
+    """
+    if "\0" in text:
+        raise errors.invalid_field(field, "must not contain a NUL character")
+    return text
+
+
+def version_message(function: str, version: Version) -> versions_pb2.Version:
+    """The message of a version of a function."""
+    configuration = version.configuration
+    return versions_pb2.Version(
+        name=f"functions/{function}/versions/{version.number}" if version.number else "",
+        number=version.number,
+        uid=version.uid,
+        artifact=f"artifacts/{configuration.artifact_sha256}",
+        runtime=_RUNTIME_MESSAGES[configuration.runtime],
+        handler=configuration.handler,
+        memory_mib=configuration.memory_mib,
+        timeout_s=configuration.timeout_s,
+        environment=configuration.environment,
+        tmp_mib=configuration.tmp_mib,
+        description=configuration.description,
+        create_time=timestamp(version.create_time) if version.create_time else None,
+    )
+
+
+def shares_of(alias: aliases_pb2.Alias) -> tuple[Share, ...]:
+    """Where a client wants an alias to point."""
+    return tuple(Share(route.version, route.weight) for route in alias.routes)
+
+
+def alias_message(function: str, alias: Alias) -> aliases_pb2.Alias:
+    """The message of an alias of a function."""
+    return aliases_pb2.Alias(
+        name=f"functions/{function}/aliases/{alias.name}",
+        routes=[aliases_pb2.WeightedVersion(version=share.version, weight=share.weight) for share in alias.shares],
+        update_time=timestamp(alias.update_time),
+        etag=alias.etag,
+    )
+
+
+def artifact_message(artifact: Artifact) -> artifacts_pb2.Artifact:
+    """The message of an artifact."""
+    return artifacts_pb2.Artifact(
+        name=f"artifacts/{artifact.sha256}",
+        format=_FORMAT_MESSAGES[artifact.contents.format],
+        size_bytes=artifact.size_bytes,
+        unpacked_size_bytes=artifact.contents.unpacked_size_bytes,
+        file_count=artifact.contents.file_count,
+        create_time=timestamp(artifact.create_time),
+    )
+
+
+def route_message(tenant: str, function: str, route: Route) -> codestore_pb2.WeightedSpec:
+    """The message of a route of a tenant's function."""
+    configuration = route.version.configuration
+    spec = codestore_pb2.VersionSpec(
+        uid=route.version.uid,
+        tenant=tenant,
+        function=function,
+        number=route.version.number,
+        artifact_sha256=configuration.artifact_sha256,
+        artifact_size_bytes=route.artifact_size_bytes,
+        runtime=_RUNTIME_MESSAGES[configuration.runtime],
+        handler=configuration.handler,
+        memory_mib=configuration.memory_mib,
+        timeout_s=configuration.timeout_s,
+        environment=configuration.environment,
+        tmp_mib=configuration.tmp_mib,
+    )
+    return codestore_pb2.WeightedSpec(spec=spec, weight=route.weight)
+
+
+def timestamp(time: datetime) -> Timestamp:
+    """The message of a time."""
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
