@@ -17,7 +17,7 @@ from stoker_hostagent.shares import Shares
 from stoker_hostagent.state_dir import Places
 from stoker_hostagent.vm import VM_ID
 
-CONSOLE_TAIL_LINES = 12
+CONSOLE_TAIL_LINES = 30
 _CONSOLE_TAIL_BYTES = 8 * 1024
 
 

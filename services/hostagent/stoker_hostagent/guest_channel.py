@@ -4,8 +4,9 @@ The connection is made again whenever it breaks. A guest that has answered once 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import structlog
 from stoker_protos.guest.v1 import guest_pb2, transport_pb2
@@ -56,15 +57,12 @@ class GuestChannel:
         """Keeps the connection; returns when the guest, which had answered before, has been silent for too long."""
         failures = 0
         while self._patience_s() > 0:
-            try:
-                await self._converse()
-            except* (OSError, ConnectionLost, RpcError, TimeoutError) as broken:
-                if self._client is not None:
-                    failures = 0
-                    log.warning("guest.disconnected", vm=self._vm_id, message=_message(broken))
-            finally:
-                self._client = None
-                self._has_changed.clear()
+            reason = await _isolated(self._conversation())
+            if self._client is not None:
+                failures = 0
+                log.warning("guest.disconnected", vm=self._vm_id, message=reason)
+            self._client = None
+            self._has_changed.clear()
             await asyncio.sleep(RECONNECT_S[min(failures, len(RECONNECT_S) - 1)])
             failures += 1
 
@@ -114,22 +112,33 @@ class GuestChannel:
                 return self._client
             await self._has_changed.wait()
 
+    async def _conversation(self) -> str:
+        """One connection, from its making to its end; returns why it ended."""
+        reason = ""
+        try:
+            await self._converse()
+        except* (OSError, ConnectionLost, RpcError, TimeoutError) as broken:
+            reason = _message(broken)
+        return reason
+
     async def _converse(self) -> None:
-        """One connection, from its making to its end, which is always an exception."""
         reader, writer = await asyncio.open_unix_connection(self._socket, limit=_READ_AHEAD_BYTES)
         try:
             client = Client(reader, writer, transport_pb2.TransportRequest, transport_pb2.TransportResponse)
             await client.synchronize(min(SYNCHRONIZE_S, self._patience_s()))
             async with asyncio.TaskGroup() as group:
-                group.create_task(_read(client))
-                self._facts = await self._ask(client)
-                self._client = client
-                self._has_changed.set()
-                group.create_task(self._watch(client))
-                group.create_task(self._ping(client))
+                group.create_task(self._attend(client, group))
+                raise ConnectionLost(await client.run())
         finally:
             # What is still to be sent is for a guest that does not read.
             writer.transport.abort()
+
+    async def _attend(self, client: Client, group: asyncio.TaskGroup) -> None:
+        self._facts = await self._ask(client)
+        self._client = client
+        self._has_changed.set()
+        group.create_task(self._watch(client))
+        group.create_task(self._ping(client))
 
     async def _ask(self, client: Client) -> guest_pb2.HelloResponse:
         patience_s = min(SYNCHRONIZE_S, self._patience_s())
@@ -159,8 +168,15 @@ class GuestChannel:
         return self._answered_s + self._unreachable_s - asyncio.get_running_loop().time()
 
 
-async def _read(client: Client) -> None:
-    raise ConnectionLost(await client.run())
+async def _isolated(work: Coroutine[Any, Any, str]) -> str:
+    """Does work in a task of its own: in a task group, a cancellation that meets another failure is lost."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task])
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    return task.result()
 
 
 def _message(broken: BaseExceptionGroup[Exception]) -> str:

@@ -197,9 +197,10 @@ class VirtualMachines:
         else:
             return
         console = self._footprints.console_tail(machine.id)
-        is_unwanted = machine.gone_reason is GoneReason.DESTROYED
+        if machine.gone_reason is GoneReason.CRASHED:
+            why = "it ended by itself"
         await self._wait_removed(machine, GoneReason.CRASHED)
-        if is_unwanted:
+        if machine.gone_reason is GoneReason.DESTROYED:
             raise vm_errors.vm_ending(machine.id)
         log.error("vm.create_failed", vm=machine.id, why=why, console=console)
         raise vm_errors.vm_create_failed(machine.id, why, console)

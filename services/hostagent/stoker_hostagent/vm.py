@@ -90,7 +90,7 @@ class VmSettings:
     host_id: str
     """The host's id, the same after a restart. Domains of other ids are never touched."""
     state_dir: Path
-    """Holds `channels/`, `consoles/`, `shares/`, `code/` and `accelerator.json`. The path is at most 70 bytes long."""
+    """Holds `channels/`, `consoles/`, `shares/`, `code/` and `accelerator.json`. The path is at most 77 bytes long."""
     images_dir: Path
     """Holds guest images."""
     image: str = ""
