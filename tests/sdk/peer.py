@@ -200,9 +200,7 @@ class Peer:
 
     def _function(self, name: str) -> Any:
         if name not in self.functions:
-            raise StokerError(
-                ErrorKind.NOT_FOUND, "FUNCTION_NOT_FOUND", f"there is no {name}; `stoker deploy` makes it"
-            )
+            raise StokerError(ErrorKind.NOT_FOUND, "FUNCTION_NOT_FOUND", f"there is no {name}; CreateFunction makes it")
         return self.functions[name]
 
     def _artifact(self, sha256: str) -> Any:

@@ -99,6 +99,7 @@ def test_a_failed_function_ends_with_1_and_tells_why_on_stderr(run: Run, code: P
         (["deploy", "hello", "empty"], "say --runtime and --handler, such as"),
         (["deploy", "hello", "code", "--runtime", "nodejs"], "say --handler, such as"),
         (["deploy", "hello", "code", "--runtime", "cobol", "--handler", "a.b"], "runtime: 'cobol' is none; there are"),
+        (["deploy", "hello", "code", "--handler", "main"], "handler: 'main' is not `module.function`, such as"),
         (["deploy", "hello", "code", "--env", "1=2"], "--env: `1=2` is not NAME=VALUE"),
         (["deploy", "hello", "code", "--env", "A=2", "--env", "A=3"], "--env: A is given twice"),
         (["deploy", "hello", "code", "--memory-mib", "5"], "version.memory_mib: must be 0 (the default of 128) or"),
@@ -128,7 +129,10 @@ def test_what_was_typed_wrong_ends_with_2_and_a_line_that_helps(
 
 def test_what_the_platform_refuses_ends_with_3(run: Run, hello: str, peer: Peer) -> None:
     done = run("invoke", "nope")
-    assert (done.exit_code, done.stderr) == (3, "error: there is no functions/nope; `stoker deploy` makes it\n")
+    assert (done.exit_code, done.stderr) == (
+        3,
+        "error: there is no functions/nope; `stoker list` shows those there are, `stoker deploy` makes one\n",
+    )
     peer.failures["Invoke"].append(Refusal(ErrorKind.RESOURCE_EXHAUSTED, "NO_CAPACITY", "no room", retry_after_s=5))
     done = run("invoke", hello)
     assert (done.exit_code, done.stderr) == (3, "error: no room; try again in 5 s\n")

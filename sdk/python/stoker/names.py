@@ -5,6 +5,7 @@ import re
 from stoker.errors import InvalidArgument
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_HANDLER = re.compile(r"[A-Za-z_][A-Za-z0-9_/-]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 RULE = "1 to 63 lower-case letters, digits and `-`, a letter first and no `-` last"
 
@@ -33,6 +34,21 @@ def check_qualifier(qualifier: str) -> str:
             field="qualifier",
         )
     return qualifier
+
+
+def check_handler(handler: str) -> str:
+    """Returns a handler as it is.
+
+    Raises:
+        InvalidArgument: It is not written as one.
+    """
+    if not _HANDLER.fullmatch(handler):
+        raise InvalidArgument(
+            "INVALID_HANDLER",
+            f"handler: {handler!r} is not `module.function`, such as `main.handler`",
+            field="handler",
+        )
+    return handler
 
 
 def split_target(target: str) -> tuple[str, str]:

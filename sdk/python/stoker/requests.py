@@ -12,7 +12,7 @@ from stoker import wire
 from stoker.calls import Listing, Page, Stream, StreamOf, Unary, UnaryOf
 from stoker.errors import InvalidArgument
 from stoker.models import JSON, Alias, Function, InvokeResult, LogLine, Runtime, Version, VersionOptions
-from stoker.names import alias_path, check_qualifier, function_path, version_path
+from stoker.names import alias_path, check_handler, check_qualifier, function_path, version_path
 from stoker.retries import Retry
 
 LONGEST_INVOCATION_S = 990.0
@@ -82,7 +82,7 @@ def publish_version(
     version = versions_pb2.Version(
         artifact=f"artifacts/{artifact_sha256}",
         runtime=_runtime(options["runtime"]),
-        handler=options["handler"],
+        handler=check_handler(options["handler"]),
         memory_mib=options.get("memory_mib", 0),
         timeout_s=options.get("timeout_s", 0),
         environment=options.get("environment", {}),

@@ -11,6 +11,15 @@ from stoker.settings import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE
 FUNCTION_FAILED = 1
 USAGE = 2
 PLATFORM = 3
+_COMMANDS = {
+    "ALIAS_NOT_FOUND": "`stoker alias list` shows those there are",
+    "FUNCTION_NOT_FOUND": "`stoker list` shows those there are, `stoker deploy` makes one",
+    "TENANT_EXISTS": "`stoker admin key create` makes one more key for it",
+    "TENANT_NOT_FOUND": "`stoker admin tenant create` makes one",
+    "VERSION_IN_USE": "`stoker alias set` points it elsewhere",
+    "VERSION_NOT_FOUND": "`stoker versions` shows those there are",
+}
+"""What to type next, for reasons whose message names a method of the API instead."""
 UNEXPECTED = "a fault in this command line"
 
 
@@ -37,6 +46,9 @@ def describe(error: StokerError) -> str:
             f"{error.message}\nset {API_KEY_VARIABLE} (or {ADMIN_KEY_VARIABLE} for `stoker admin`); "
             "`stoker up` gives a new one where Stoker runs on this machine"
         )
+    if error.reason in _COMMANDS:
+        what = error.message.rpartition("; ")[0] or error.message
+        return f"{what}; {_COMMANDS[error.reason]}"
     if error.retry_after_s and "try again" not in error.message:
         return f"{error.message}; try again in {error.retry_after_s:g} s"
     return error.message
