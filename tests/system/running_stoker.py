@@ -121,7 +121,14 @@ def running_stoker(extra_environment: Mapping[str, str] | None = None) -> Genera
     home = Path(tempfile.mkdtemp(prefix="stoker-test-"))
     # QEMU runs as a user of its own, who must be able to reach its files.
     home.chmod(0o755)
-    environment = {**os.environ, "XDG_CONFIG_HOME": str(home / "config"), "NO_COLOR": "1", **(extra_environment or {})}
+    environment = {
+        # An image that is there already is not built again.
+        "STOKER_HOSTAGENT_IMAGES_DIR": "/var/lib/stoker/images",
+        **os.environ,
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "NO_COLOR": "1",
+        **(extra_environment or {}),
+    }
     running = RunningStoker(home, free_port_base(), environment)
     try:
         running.up()
