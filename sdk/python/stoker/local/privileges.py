@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from stoker.errors import StokerError
 
+UNLOCK_S = 600.0
+
 
 class NeedsRoot(StokerError):
     """Something needs root, and there is no way to get it."""
@@ -24,6 +26,14 @@ class Privileges:
     def is_root(self) -> bool:
         """Whether this process is root."""
         return os.geteuid() == 0
+
+    def unlock(self) -> None:
+        """Lets sudo ask for a password now if it needs one, and not while a step shows its progress."""
+        if self.is_root or shutil.which("sudo") is None:
+            return
+        if subprocess.run(["sudo", "-n", "true"], capture_output=True, timeout=UNLOCK_S, check=False).returncode:
+            self._say("some of the next steps need root, and say so; sudo may ask for your password")
+            subprocess.run(["sudo", "-v"], timeout=UNLOCK_S, check=False)
 
     def as_root(self, command: Sequence[str], why: str) -> Sequence[str]:
         """The command with what makes it run as root in front.

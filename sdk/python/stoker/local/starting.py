@@ -56,6 +56,7 @@ class Starter:
             for service in missing:
                 self._check_free(service)
             if "hostagent" in missing:
+                self._privileges.unlock()
                 self._prepare_host()
             admin_key = keys.ensure_admin_key(self._layout.admin_key_file)
             log_sizes = {service: self._log_size(service) for service in SERVICES}

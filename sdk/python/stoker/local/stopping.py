@@ -40,6 +40,7 @@ class Stopper:
         """
         packages.check_installed()
         with homes.locked(self._layout):
+            self._privileges.unlock()
             for group in ORDER:
                 self._stop_services(group)
             with self._report.step("virtual machines") as step:
