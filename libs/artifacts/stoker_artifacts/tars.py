@@ -22,6 +22,8 @@ CHUNK_BYTES = 256 * 1024
 
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_EXTENDED_HEADER = 64 * 1024
+_LONGEST_RECORD = 1024 * 1024
+"""How much padding may follow the last entry, in bytes; `tar` pads to 10,240."""
 _MOST_EXTENDED_HEADERS = 4
 """How many may stand before one entry: a long name, a long target and a pax header make three."""
 _OVERHEAD_PER_ENTRY = 4096
@@ -93,10 +95,10 @@ def read_tar_gz(path: Path, limits: Limits) -> Iterator[Member]:
                 extended = _Extended()
         if extended.count:
             raise corrupt("it ends where an entry should follow")
-        # Zeros follow up to the end of a record. Reading them also checks gzip's own checksum.
-        while rest := stream.read(CHUNK_BYTES):
-            if rest.strip(b"\0"):
-                raise corrupt("there are data after its end")
+        # Zeros follow up to the end of a record. Reading them also makes gzip check its own checksum.
+        padding = stream.read(_LONGEST_RECORD)
+        if padding.strip(b"\0") or stream.read(1):
+            raise corrupt("there are data after its end")
 
 
 def _parse(block: bytes) -> tarfile.TarInfo:

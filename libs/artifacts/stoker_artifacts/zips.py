@@ -156,7 +156,8 @@ def _member(header: _Header, data: BinaryIO, end: int, limits: Limits) -> Member
         case stat.S_IFLNK:
             if header.unpacked_bytes > limits.path_bytes:
                 raise UnsafeArchive(
-                    Reason.LINK, f"{shown(name)}: the symbolic link's target is longer than {limits.path_bytes} bytes"
+                    Reason.BAD_NAME,
+                    f"{shown(name)}: the symbolic link's target is longer than {limits.path_bytes} bytes",
                 )
             target = decode(b"".join(_read_data(header, data, end)))
             return Member(Entry(name, Kind.SYMLINK, target=target), iter(()))

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import structlog
-from asyncpg.exceptions import InterfaceError, PostgresError  # pyright: ignore[reportMissingTypeStubs] - it has none
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -19,8 +18,8 @@ log = structlog.get_logger()
 DATABASE_S = 10.0
 """How long the database may take for one request, in seconds."""
 
-AWAY = (DBAPIError, PoolTimeoutError, TimeoutError, OSError, PostgresError, InterfaceError)
-"""What a database that does not answer raises. The last two come bare where PostgreSQL refuses a connection."""
+AWAY = (DBAPIError, PoolTimeoutError, TimeoutError, OSError)
+"""What a database that does not answer raises."""
 
 
 class Database:

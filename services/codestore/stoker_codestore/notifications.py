@@ -9,6 +9,10 @@ import uuid
 from typing import Any
 
 import structlog
+from asyncpg.exceptions import (  # pyright: ignore[reportMissingTypeStubs] - it has none
+    InterfaceError,
+    PostgresError,
+)
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -42,7 +46,7 @@ class Notifications:
         while True:
             try:
                 await self._listen_on_one_connection()
-            except AWAY as error:
+            except (*AWAY, PostgresError, InterfaceError) as error:
                 log.warning("notifications.lost", error=str(error))
             self._watches.close("the connection to the database was lost")
             await asyncio.sleep(AGAIN_S)
