@@ -1,8 +1,4 @@
-"""Says hello: the smallest function.
-
-    stoker deploy hello examples/hello
-    stoker invoke hello --data '{"name": "you"}'
-"""
+"""Says hello: the smallest function. README.md says how to deploy and invoke it."""
 
 
 def handler(event, context):
