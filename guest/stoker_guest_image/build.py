@@ -10,6 +10,7 @@ from pathlib import Path
 from stoker_guest_image import base, packages, root, tools
 from stoker_guest_image.base import Base
 from stoker_guest_image.boot import make_boot
+from stoker_guest_image.errors import ImageError
 from stoker_guest_image.images import DESCRIPTION, FILES, ImagesDirectory, describe
 from stoker_guest_image.progress import Progress
 from stoker_guest_image.recipe import Recipe, read_recipe
@@ -48,6 +49,8 @@ def verify(images_dir: Path, sources: Sources, progress: Progress) -> Sequence[s
     with tempfile.TemporaryDirectory(prefix="stoker-verify-", dir=images_dir) as scratch:
         Path(scratch).chmod(0o755)
         again = build(Path(scratch), sources, progress)
+        if again.name != built.name:
+            raise ImageError("the sources have changed between the two builds; verify again")
         _, differing, missing = filecmp.cmpfiles(built, again, (*FILES, DESCRIPTION), shallow=False)
         return [*differing, *missing]
 
@@ -86,6 +89,8 @@ def _make_image(directory: Path, recipe: Recipe, made: Base, sources: Sources, w
     tree.mkdir()
     with progress.step("making the root"):
         root.make_root(tree, made.root, recipe, sources, wanted, busybox)
+    if image_id(sources) != wanted:
+        raise ImageError("the sources have changed while the image was built of them; build it again")
     with progress.step("writing the root disk"):
         root.write_disk(tree, directory / "root.erofs")
         shutil.rmtree(tree)

@@ -3,14 +3,14 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from stoker_guest_image import base
-from stoker_guest_image.build import build, prune
+from stoker_guest_image.build import build
 from stoker_guest_image.images import FILES, ImagesDirectory
 from stoker_guest_image.progress import Progress
 from stoker_guest_image.recipe import read_recipe
@@ -127,15 +127,15 @@ def boot(image: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Sources:
     """The sources of an image whose agent tells what it finds, and ends."""
-    sources = sources_with_agent(tmp_path_factory.mktemp("guest") / "sources", STAND_IN)
-    prune(IMAGES_DIR, sources, Progress())
-    return sources
+    return sources_with_agent(tmp_path_factory.mktemp("guest") / "sources", STAND_IN)
 
 
 @pytest.fixture(scope="module")
-def image(stand_in: Sources) -> Path:
+def image(stand_in: Sources) -> Iterator[Path]:
     """The image, built."""
-    return build(IMAGES_DIR, stand_in, Progress())
+    built = build(IMAGES_DIR, stand_in, Progress())
+    yield built
+    shutil.rmtree(built)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,8 @@ def test_builds_at_the_same_time_build_once(image: Path, tmp_path: Path, capfd: 
     with ThreadPoolExecutor(2) as pool:
         builds = [pool.submit(build, IMAGES_DIR, sources, Progress()) for _ in range(2)]
 
-    assert len({done.result() for done in builds}) == 1
+    (built,) = {done.result() for done in builds}
+    shutil.rmtree(built)
     assert capfd.readouterr().err.count("writing the root disk") == 1
 
 
