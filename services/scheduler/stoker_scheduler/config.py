@@ -23,7 +23,7 @@ class SchedulerSettings(ServiceSettings):
         description="How long after its start the scheduler waits for hosts to come back, in seconds: until then it "
         "calls no lease ended that it does not know, and no demand too large.",
     )
-    max_waiting: int = Field(default=10_000, ge=1, description="How many demands may wait for capacity at once.")
+    max_waiting: int = Field(default=2000, ge=1, description="How many demands may wait for capacity at once.")
     max_waiting_per_tenant: int = Field(default=1000, ge=1, description="How many of them may be one tenant's.")
     max_wait_s: float = Field(
         default=900.0, gt=0, description="How long a demand without a deadline waits at the most, in seconds."

@@ -7,8 +7,9 @@ count on the same memory or container, and returns what is to be done about it i
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from stoker_scheduler.eviction import Eviction
 from stoker_scheduler.fleet import Fleet
-from stoker_scheduler.keep_alive import Claims, Ending, make_room
+from stoker_scheduler.keep_alive import Ending
 from stoker_scheduler.machines import Container, ContainerState, Shape, Vm, VmState
 from stoker_scheduler.placement import AddContainer, AssignVm, CreateVm, Placement, Refuse, UseContainer, Wait, place
 from stoker_scheduler.waiting import Ticket, Waiting
@@ -72,9 +73,10 @@ class Dispatcher:
         turn = self.waiting.tenants()
         while turn:
             turn = [tenant for tenant in turn if self._serve(tenant, stuck, now_s, may_refuse, decisions)]
-        claims = Claims()
-        for ticket in stuck.values():
-            self._make_room(ticket, claims, now_s, decisions)
+        if stuck:
+            eviction = Eviction(self.fleet)
+            for ticket in stuck.values():
+                self._make_room(ticket, eviction, now_s, decisions)
         return decisions
 
     def hand(self, container: Container, now_s: float) -> Hand | None:
@@ -157,12 +159,12 @@ class Dispatcher:
         self.fleet.put_vm(vm)
         return vm
 
-    def _make_room(self, ticket: Ticket, claims: Claims, now_s: float, decisions: list[Decision]) -> None:
+    def _make_room(self, ticket: Ticket, eviction: Eviction, now_s: float, decisions: list[Decision]) -> None:
         """Ends what is not in use, for all demands of a version for which nothing is being made."""
         version = ticket.demand.version
         missing = self.waiting.count(version.tenant, version.uid) - self.fleet.lists.creating_count(version.uid)
         for _ in range(missing):
-            ending = make_room(ticket.demand, self.fleet, claims)
+            ending = eviction.room_for(ticket.demand)
             if ending is None:
                 return
             for container in ending.containers:

@@ -67,18 +67,13 @@ class Waiting:
         return ticket
 
     def rejoin(self, ticket: Ticket) -> None:
-        """Puts a demand that left back into its old place, whatever the limits."""
-        version = ticket.demand.version
-        later = {
-            number: other
-            for number, other in self._queue(version.tenant, version.uid).items()
-            if number > ticket.number
-        }
-        for other in later.values():
-            self.leave(other)
+        """Puts a demand that has left back into its old place, whatever the limits."""
+        if ticket in self:
+            return
         self._add(ticket)
-        for other in later.values():
-            self._add(other)
+        version = ticket.demand.version
+        queue = self._queues[version.tenant][version.uid]
+        self._queues[version.tenant][version.uid] = dict(sorted(queue.items()))
 
     def leave(self, ticket: Ticket) -> bool:
         """Removes a demand; returns whether it was waiting."""

@@ -1,0 +1,370 @@
+"""Where containers are placed: the order of the search, its ties, and what never happens."""
+
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from stoker_scheduler.dispatch import Dispatcher, Hand, Make, TurnAway
+from stoker_scheduler.fleet import Fleet
+from stoker_scheduler.keep_alive import Ending
+from stoker_scheduler.leases import LeaseTable
+from stoker_scheduler.machines import Container, ContainerState, Demand, Host, Shape, Version, Vm, VmState
+from stoker_scheduler.placement import (
+    AddContainer,
+    AssignVm,
+    CreateVm,
+    Refuse,
+    UseContainer,
+    Wait,
+    place,
+)
+from stoker_scheduler.waiting import Waiting
+from stoker_scheduler.warming_pool import PoolPolicy
+
+from tests.scheduler.values import RESERVE_MIB, SHAPE, VM_MIB, a_demand, a_fleet, a_version, put_container, put_vm
+
+IDLE, LEASED, CREATING = ContainerState.IDLE, ContainerState.LEASED, ContainerState.CREATING
+
+
+def a_full_choice() -> Fleet:
+    """A fleet that offers everything the search looks for, best last."""
+    fleet = a_fleet(2048, 4096)
+    put_vm(fleet, "vm-booting-for-pool", state=VmState.CREATING)
+    put_vm(fleet, "vm-booting-for-acme", tenant="acme", state=VmState.CREATING)
+    put_vm(fleet, "vm-warming")
+    put_vm(fleet, "vm-other", tenant="other")
+    put_vm(fleet, "vm-acme", "h2", tenant="acme")
+    put_vm(fleet, "vm-acme-with-code", "h2", tenant="acme")
+    return fleet
+
+
+def test_the_search_goes_from_the_fastest_to_the_slowest() -> None:
+    fleet, demand = a_full_choice(), a_demand(artifact="c")
+    put_vm(fleet, "vm-acme-loaded", "h1", tenant="acme")
+    put_container(fleet, "c-idle", "vm-acme-loaded", demand.version, IDLE)
+
+    found: list[Any] = []
+    for gone in ("vm-acme-loaded", "vm-acme-with-code", "vm-acme", "vm-warming", "vm-booting-for-acme"):
+        found.append(place(demand, fleet))
+        fleet.remove_vm(gone, 0.0)
+    found.append(place(demand, fleet))
+    fleet.remove_vm("vm-booting-for-pool", 0.0)
+    found.append(place(demand, fleet))
+
+    assert found == [
+        UseContainer("c-idle"),
+        AddContainer("vm-acme"),
+        AddContainer("vm-acme"),
+        AssignVm("vm-warming"),
+        AddContainer("vm-booting-for-acme"),
+        AssignVm("vm-booting-for-pool"),
+        CreateVm("h1", SHAPE),
+    ]
+
+
+def test_a_vm_on_a_host_that_has_the_code_comes_before_a_tighter_one_elsewhere() -> None:
+    fleet = a_fleet(1024, 1024)
+    put_vm(fleet, "vm-tight", "h1", tenant="acme")
+    put_container(fleet, "c-1", "vm-tight", a_version("other", memory_mib=200, artifact="b"), LEASED)
+    put_vm(fleet, "vm-code", "h2", tenant="acme")
+    put_container(fleet, "c-2", "vm-code", a_version("old", artifact="a"), LEASED)
+    fleet.remove_container("c-2", 0.0)
+
+    assert place(a_demand(artifact="a"), fleet) == AddContainer("vm-code")
+    assert place(a_demand(artifact="c"), fleet) == AddContainer("vm-tight")
+
+
+def test_what_another_tenant_has_in_its_code_cache_counts_for_nothing() -> None:
+    fleet = a_fleet(2048, 2048)
+    put_vm(fleet, "vm-1", "h1", tenant="acme")
+    put_vm(fleet, "vm-other", "h2", tenant="other")
+    put_vm(fleet, "vm-2", "h2", tenant="acme")
+    put_container(fleet, "c-1", "vm-other", a_version("x", tenant="other", artifact="a"), LEASED)
+    assert place(a_demand(artifact="a"), fleet) == AddContainer("vm-1")
+
+
+def test_ties_go_to_the_tightest_and_then_to_the_least_id() -> None:
+    fleet = a_fleet(1024, 512, 512)
+    assert place(a_demand(), fleet) == CreateVm("h2", SHAPE)
+
+    put_vm(fleet, "vm-b", "h2", tenant="acme")
+    put_vm(fleet, "vm-a", "h3", tenant="acme")
+    assert place(a_demand(), fleet) == AddContainer("vm-a")
+
+    put_container(fleet, "c-1", "vm-b", a_version("x", memory_mib=200, artifact="b"), LEASED)
+    assert place(a_demand(), fleet) == AddContainer("vm-b")
+    assert place(a_demand(memory_mib=256), fleet) == AddContainer("vm-a")
+
+
+def test_an_idle_container_in_the_fullest_vm_is_used_first() -> None:
+    fleet = a_fleet(1024)
+    put_vm(fleet, "vm-1", tenant="acme")
+    put_vm(fleet, "vm-2", tenant="acme")
+    put_container(fleet, "c-1", "vm-1", a_version(), IDLE)
+    put_container(fleet, "c-2", "vm-2", a_version(), IDLE)
+    put_container(fleet, "c-3", "vm-2", a_version("x"), LEASED)
+    assert place(a_demand(), fleet) == UseContainer("c-2")
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "vm_mib"),
+    [(VM_MIB, 512), (VM_MIB + 1, 1024), (900, 2048), (1024 - RESERVE_MIB - 512 // 32, 1024)],
+)
+def test_a_large_container_gets_the_least_power_of_two_multiple(memory_mib: int, vm_mib: int) -> None:
+    assert place(a_demand(memory_mib=memory_mib), a_fleet(8192)) == CreateVm("h1", Shape(1, vm_mib))
+
+
+def test_a_vms_own_word_replaces_the_estimate_of_its_shape() -> None:
+    fleet = a_fleet(8192)
+    fleet.learn(SHAPE, 300)
+    assert place(a_demand(memory_mib=301), fleet) == CreateVm("h1", Shape(1, 1024))
+
+
+def test_what_no_host_can_ever_hold_is_refused_with_the_largest_it_could() -> None:
+    assert place(a_demand(memory_mib=900), a_fleet(512, 1024)) == Refuse(1024 - RESERVE_MIB - 16)
+    assert place(a_demand(memory_mib=300_000), a_fleet(1 << 20)) == Refuse(
+        262_144 - RESERVE_MIB - (262_144 - 512) // 32
+    )
+
+
+def test_what_only_has_no_room_now_waits() -> None:
+    fleet = a_fleet(512)
+    put_vm(fleet, "vm-other", tenant="other")
+    assert place(a_demand(), fleet) == Wait()
+    assert place(a_demand(), a_fleet()) == Wait()
+
+
+def test_a_resting_host_gets_no_new_vm_and_its_vms_go_on() -> None:
+    fleet = a_fleet(1024)
+    fleet.rest_host("h1")
+    assert place(a_demand(), fleet) == Wait()
+    put_vm(fleet, "vm-1", tenant="acme")
+    assert place(a_demand(), fleet) == AddContainer("vm-1")
+    fleet.remove_vm("vm-1", 0.0)
+    fleet.wake_host("h1")
+    assert place(a_demand(), fleet) == CreateVm("h1", SHAPE)
+
+
+TENANTS, SIZES = ("acme", "other", "third"), (64, 128, 200, 400, 500, 900)
+ALL_VERSIONS = [
+    a_version(f"{tenant}-{size}-{artifact}", tenant, size, artifact)
+    for tenant in TENANTS
+    for size in SIZES
+    for artifact in "ab"
+]
+versions = st.sampled_from(ALL_VERSIONS)
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Fleet:
+    """Fleets that keep within their memory, whatever is in them."""
+    fleet = a_fleet(*draw(st.lists(st.sampled_from((256, 512, 1024, 3072)), max_size=4)))
+    ids = count(1)
+    for host in list(fleet.hosts):
+        for shape in draw(st.lists(st.sampled_from((SHAPE, Shape(1, 1024))), max_size=4)):
+            if fleet.host_free_mib(host.id) < shape.memory_mib:
+                continue
+            vm = f"vm-{next(ids)}"
+            state = draw(st.sampled_from(VmState))
+            tenant = draw(st.sampled_from(TENANTS if state >= VmState.ASSIGNING else ("", *TENANTS)))
+            put_vm(fleet, vm, host.id, tenant=tenant, state=state, shape=shape)
+            for version in draw(st.lists(versions, max_size=4)) if tenant else ():
+                if version.tenant == tenant and version.memory_mib <= fleet.vm_free_mib(vm):
+                    is_active = state is VmState.ACTIVE
+                    container_state = draw(st.sampled_from(ContainerState)) if is_active else CREATING
+                    put_container(fleet, f"c-{next(ids)}", vm, version, container_state)
+    return fleet
+
+
+def fits_somewhere(version: Version, fleet: Fleet) -> bool:
+    """Whether a demand could be served at once, found out the slow way."""
+    if any(container.version == version and container.state is IDLE for container in fleet.containers):
+        return True
+    for vm in fleet.vms:
+        is_open = vm.state is not VmState.ENDING
+        is_free = vm.tenant == version.tenant or (not vm.tenant and vm.state in (VmState.CREATING, VmState.WARMING))
+        if is_open and is_free and free_of_vm(fleet, vm) >= version.memory_mib:
+            return True
+    shapes = [Shape(1, 512 << power) for power in range(4)]
+    fitting = [shape for shape in shapes if fleet.container_memory_mib(shape) >= version.memory_mib]
+    return any(free_of_host(fleet, host) >= fitting[0].memory_mib for host in fleet.hosts)
+
+
+def free_of_vm(fleet: Fleet, vm: Vm) -> int:
+    used = sum(container.version.memory_mib for container in fleet.containers if container.vm == vm.id)
+    return vm.container_memory_mib - used
+
+
+def free_of_host(fleet: Fleet, host: Host) -> int:
+    return host.memory_mib - sum(vm.shape.memory_mib for vm in fleet.vms if vm.host == host.id)
+
+
+@given(fleets(), versions)
+@settings(max_examples=200, deadline=None)
+def test_whatever_is_chosen_fits_and_what_fits_is_served(fleet: Fleet, version: Version) -> None:
+    placement = place(Demand(version, "f"), fleet)
+    match placement:
+        case UseContainer(container):
+            chosen = fleet.container(container)
+            assert (chosen.version, chosen.state) == (version, IDLE)
+        case AddContainer(vm):
+            assert fleet.vm(vm).tenant == version.tenant
+            assert free_of_vm(fleet, fleet.vm(vm)) >= version.memory_mib
+        case AssignVm(vm):
+            assert fleet.vm(vm).tenant == ""
+            assert free_of_vm(fleet, fleet.vm(vm)) >= version.memory_mib
+        case CreateVm(host, shape):
+            assert free_of_host(fleet, fleet.host(host)) >= shape.memory_mib
+            assert fleet.container_memory_mib(shape) >= version.memory_mib
+        case Wait() | Refuse():
+            assert not fits_somewhere(version, fleet)
+    if isinstance(placement, Refuse):
+        shapes = [Shape(1, 512 << power) for power in range(4)]
+        possible = [shape for shape in shapes if any(shape.memory_mib <= host.memory_mib for host in fleet.hosts)]
+        largest_mib = max((fleet.container_memory_mib(shape) for shape in possible), default=0)
+        assert placement.largest_mib == largest_mib < version.memory_mib
+    assert place(Demand(version, "f"), fleet) == placement
+
+
+class Scheduling(RuleBasedStateMachine):
+    """Demands, leases and hosts come and go in any order; the fleet is checked the slow way after each step."""
+
+    containers = Bundle("containers")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids = count(1)
+        self.now_s = 0.0
+        self.fleet = Fleet(SHAPE, RESERVE_MIB)
+        self.waiting = Waiting(50, 20)
+        self.leases = LeaseTable(10.0)
+        self.dispatcher = Dispatcher(self.fleet, self.waiting, lambda prefix: f"{prefix}{next(self.ids):06}")
+        self.holders: dict[int, str] = {}
+
+    @rule(memory_mib=st.sampled_from((512, 1024, 2048)))
+    def host_joins(self, memory_mib: int) -> None:
+        number = next(self.ids)
+        self.fleet.add_host(Host(f"h{number:06}", f"127.0.0.1:{number}", memory_mib))
+        self.decide()
+
+    @rule(pick=st.integers(0, 20))
+    def host_is_lost(self, pick: int) -> None:
+        hosts = list(self.fleet.hosts)
+        if hosts:
+            host = hosts[pick % len(hosts)].id
+            self.leases.end_of_host(host)
+            self.fleet.remove_host(host, self.now_s)
+            self.decide()
+
+    @rule(version=versions, holder=st.sampled_from(("f1", "f2")))
+    def demand_comes(self, version: Version, holder: str) -> None:
+        if len(self.waiting) < 20:
+            self.waiting.join(Demand(version, holder))
+        self.decide()
+
+    @rule(pick=st.integers(0, 20))
+    def caller_leaves(self, pick: int) -> None:
+        if firsts := self.waiting.firsts():
+            self.waiting.leave(firsts[pick % len(firsts)])
+        self.decide()
+
+    @rule(pick=st.integers(0, 50))
+    def container_is_made(self, pick: int) -> None:
+        creating = list(self.fleet.lists.creating())
+        if creating:
+            container = creating[pick % len(creating)]
+            vm = self.fleet.vm(container.vm)
+            self.fleet.put_vm(Vm(vm.id, vm.host, vm.shape, VmState.ACTIVE, vm.container_memory_mib, vm.tenant))
+            if hand := self.dispatcher.hand(container, self.now_s):
+                self.grant(hand)
+            self.decide()
+
+    @rule(pick=st.integers(0, 50), is_broken=st.booleans())
+    def lease_is_released(self, pick: int, is_broken: bool) -> None:
+        leased = [container for container in self.fleet.containers if container.state is LEASED]
+        if leased:
+            container = leased[pick % len(leased)]
+            lease = self.leases.end_of_container(container.id)
+            assert lease is not None
+            if is_broken:
+                self.fleet.end_container(container.id, self.now_s)
+            else:
+                self.idle(container)
+            self.decide()
+
+    @rule(pick=st.integers(0, 50))
+    def ending_ends(self, pick: int) -> None:
+        vms = [vm for vm in self.fleet.unsettled_vms() if vm.state is VmState.ENDING]
+        containers = list(self.fleet.lists.ending())
+        if vms:
+            self.fleet.remove_vm(vms[pick % len(vms)].id, self.now_s)
+        elif containers:
+            self.fleet.remove_container(containers[pick % len(containers)].id, self.now_s)
+        self.decide()
+
+    @rule(seconds=st.sampled_from((1.0, 11.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.now_s += seconds
+        for lease in self.leases.end_expired(self.now_s):
+            self.idle(self.fleet.container(lease.container))
+        self.dispatcher.fill_pool(PoolPolicy(1, 1), self.now_s)
+        self.decide()
+
+    def idle(self, container: Container) -> None:
+        self.fleet.put_container(Container(container.id, container.vm, container.version, IDLE, self.now_s))
+
+    def decide(self) -> None:
+        for decision in self.dispatcher.round(self.now_s, may_refuse=True):
+            match decision:
+                case Hand():
+                    self.grant(decision)
+                case Make(ticket, container):
+                    assert ticket.demand.version == container.version
+                case TurnAway(ticket):
+                    assert not fits_somewhere(ticket.demand.version, self.fleet)
+                case Ending(containers, vms):
+                    assert not any(self.leases.of_container(container) for container in containers)
+                    for vm in vms:
+                        assert not any(self.leases.of_container(c.id) for c in self.fleet.containers_in(vm))
+
+    def grant(self, hand: Hand) -> None:
+        assert hand.container.version == hand.ticket.demand.version
+        host = self.fleet.vm(hand.container.vm).host
+        lease_id = f"lease-{next(self.ids)}"
+        self.leases.grant(
+            lease_id, container=hand.container.id, host=host, holder=hand.ticket.demand.holder, now_s=self.now_s
+        )
+
+    @invariant()
+    def nothing_is_overcommitted(self) -> None:
+        for vm in self.fleet.vms:
+            assert free_of_vm(self.fleet, vm) == self.fleet.vm_free_mib(vm.id) >= 0
+        for host in self.fleet.hosts:
+            assert free_of_host(self.fleet, host) == self.fleet.host_free_mib(host.id) >= 0
+
+    @invariant()
+    def a_vm_serves_one_tenant(self) -> None:
+        for container in self.fleet.containers:
+            assert self.fleet.vm(container.vm).tenant == container.version.tenant
+
+    @invariant()
+    def exactly_what_is_leased_has_a_lease(self) -> None:
+        for container in self.fleet.containers:
+            assert (self.leases.of_container(container.id) is not None) == (container.state is LEASED)
+        assert len(self.leases) == sum(container.state is LEASED for container in self.fleet.containers)
+
+    @invariant()
+    def no_more_is_made_than_was_wanted_and_nobody_waits_for_what_is_there(self) -> None:
+        for ticket in self.waiting.firsts():
+            version = ticket.demand.version
+            assert self.fleet.lists.idle_of_version(version.uid) is None
+            making = self.fleet.lists.creating_count(version.uid)
+            if self.waiting.count(version.tenant, version.uid) > making:
+                assert not fits_somewhere(version, self.fleet)
+
+
+Scheduling.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestScheduling = Scheduling.TestCase
