@@ -37,33 +37,21 @@ class VmRecord:
 
 
 def to_element(record: VmRecord) -> Element:
-    """A record as an element in Stoker's namespace.
+    """A record as an element in Stoker's namespace, as it stands in a domain's XML.
 
     Raises:
         ValueError: A text holds what XML cannot, such as control characters.
     """
-    element = etree.Element(f"{{{NAMESPACE}}}vm", nsmap={PREFIX: NAMESPACE})
-    for name, value in (
-        ("host", record.host_id),
-        ("id", record.vm_id),
-        ("vcpus", str(record.shape.vcpus)),
-        ("memory-mib", str(record.shape.memory_mib)),
-        ("state", record.state.value),
-        ("tenant", record.tenant),
-        ("image", record.image_id),
-        ("created", str(record.created_unix_s)),
-    ):
-        element.set(name, value)
-    return element
+    return _fill(etree.Element(f"{{{NAMESPACE}}}vm", nsmap={PREFIX: NAMESPACE}), record)
 
 
 def to_xml(record: VmRecord) -> str:
-    """A record as the text that libvirt's setMetadata takes.
+    """A record as the text that libvirt's setMetadata takes, which adds the namespace by itself.
 
     Raises:
         ValueError: A text holds what XML cannot, such as control characters.
     """
-    return etree.tostring(to_element(record), encoding="unicode")
+    return etree.tostring(_fill(etree.Element("vm"), record), encoding="unicode")
 
 
 def from_xml(text: str) -> VmRecord:
@@ -85,6 +73,21 @@ def from_xml(text: str) -> VmRecord:
         )
     except (etree.XMLSyntaxError, ValueError) as error:
         raise MetadataInvalid(str(error)) from error
+
+
+def _fill(element: Element, record: VmRecord) -> Element:
+    for name, value in (
+        ("host", record.host_id),
+        ("id", record.vm_id),
+        ("vcpus", str(record.shape.vcpus)),
+        ("memory-mib", str(record.shape.memory_mib)),
+        ("state", record.state.value),
+        ("tenant", record.tenant),
+        ("image", record.image_id),
+        ("created", str(record.created_unix_s)),
+    ):
+        element.set(name, value)
+    return element
 
 
 def _attribute(element: Element, name: str) -> str:

@@ -9,7 +9,7 @@ import functools
 import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -59,6 +59,7 @@ class LibvirtConnection:
         self._connection: libvirt.virConnect | None = None
         self._is_connected = asyncio.Event()
         self._has_closed = asyncio.Event()
+        self._events_id = 0
         self.on_event: Callable[[DomainEvent], None] = _ignore_event
         """Told of each domain that starts or stops."""
         self.on_reconnected: Callable[[], None] = _ignore
@@ -120,7 +121,11 @@ class LibvirtConnection:
             self.on_reconnected()
 
     async def close(self) -> None:
-        """Ends the connection. Calls that hang are left to the keepalive, which breaks them off within 20 s."""
+        """Ends the connection; nobody is told anything any more.
+
+        Calls that hang are left to the keepalive, which breaks them off within 20 s.
+        """
+        self.on_event, self.on_reconnected = _ignore_event, _ignore
         await self._disconnect()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -143,7 +148,7 @@ class LibvirtConnection:
             return
         try:
             async with asyncio.timeout(CONNECT_S):
-                await self._in_thread(functools.partial(_close, connection))
+                await self._in_thread(functools.partial(self._close, connection))
         except (TimeoutError, libvirt.libvirtError, StokerError) as error:
             log.warning("libvirt.not_closed", uri=self._uri, message=str(error))
 
@@ -151,8 +156,17 @@ class LibvirtConnection:
         connection = libvirt.open(self._uri)
         connection.registerCloseCallback(self._closed, None)
         connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_MISSES)
-        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._happened, None)
+        self._events_id = connection.domainEventRegisterAny(
+            None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._happened, None
+        )
         return connection
+
+    def _close(self, connection: libvirt.virConnect) -> None:
+        """Closes a connection, which lives on for as long as anything is registered with it."""
+        connection.unregisterCloseCallback()
+        with suppress(libvirt.libvirtError):  # a broken connection cannot tell its server, and forgets it all the same
+            connection.domainEventDeregisterAny(self._events_id)
+        connection.close()
 
     def _closed(self, _connection: libvirt.virConnect, _reason: int, _opaque: None) -> None:
         self._hand_over(self._has_closed.set)
@@ -197,12 +211,6 @@ async def connected(uri: str) -> AsyncGenerator[LibvirtConnection]:
             yield connection
     finally:
         await connection.close()
-
-
-def _close(connection: libvirt.virConnect) -> None:
-    if connection.isAlive():
-        connection.unregisterCloseCallback()
-    connection.close()
 
 
 @functools.cache

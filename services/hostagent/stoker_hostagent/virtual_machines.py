@@ -298,7 +298,8 @@ async def running_virtual_machines(settings: VmSettings) -> AsyncGenerator[Virtu
     with managed(settings.state_dir) as places:
         image = find_image(settings.images_dir, settings.image)
         accelerator = await accelerators.choose(settings.state_dir, settings.accelerator)
-        async with connected(settings.libvirt_uri) as connection, background() as tasks:
+        # The tasks go first into the stack, so that they outlive whoever may start one more.
+        async with background() as tasks, connected(settings.libvirt_uri) as connection:
             footprints = Footprints(settings.host_id, places, LibvirtDomains(connection))
             machines = VirtualMachines(settings, image, accelerator, footprints, tasks)
             connection.on_event = machines.domain_changed
