@@ -51,7 +51,7 @@ class ImagesDirectory:
     def locked(self, progress: Progress) -> Generator[None]:
         """Keeps others from making or removing anything until the context is left, and makes the directory.
 
-        Whoever holds the lock is bounded in time, and loses it by ending.
+        What a build that was killed has left is removed: nobody makes anything without the lock. Whoever holds the lock is bounded in time, and loses it by ending.
 
         Raises:
             ImageError: The directory cannot be made.
@@ -69,6 +69,8 @@ class ImagesDirectory:
             except BlockingIOError:
                 with progress.step(f"waiting for another build in {self._path}"):
                     fcntl.flock(lock, fcntl.LOCK_EX)
+            for leftover in self._path.glob(f"{_NEW}*"):
+                shutil.rmtree(leftover)
             yield
 
     @contextmanager
@@ -86,12 +88,12 @@ class ImagesDirectory:
             shutil.rmtree(new, ignore_errors=True)
 
     def remove_others(self, image_id: str, base_id: str) -> Sequence[Path]:
-        """Removes all but one image and its base, also what broken builds have left; returns what was removed."""
+        """Removes all but one image and its base; returns what was removed."""
         kept = {self.image(image_id), self.base(base_id)}
         removed = [
             path
             for path in sorted(self._path.iterdir())
-            if path not in kept and (path.name.startswith((_NEW, _BASE)) or (path / DESCRIPTION).is_file())
+            if path not in kept and (path.name.startswith(_BASE) or (path / DESCRIPTION).is_file())
         ]
         for path in removed:
             shutil.rmtree(path)

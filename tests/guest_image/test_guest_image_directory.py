@@ -44,6 +44,13 @@ def test_a_broken_build_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_build_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".new-x" / "tree").mkdir(parents=True)
+
+    with ImagesDirectory(tmp_path).locked(Progress()):
+        assert not (tmp_path / ".new-x").exists()
+
+
 def test_an_image_that_lost_a_file_is_made_again(tmp_path: Path) -> None:
     images = ImagesDirectory(tmp_path)
     for _ in range(2):
@@ -56,7 +63,7 @@ def test_an_image_that_lost_a_file_is_made_again(tmp_path: Path) -> None:
 
 def test_pruning_keeps_the_current_image_and_base_and_what_is_none_of_ours(tmp_path: Path) -> None:
     images = ImagesDirectory(tmp_path)
-    for path in (images.image("a1"), images.image("a2"), images.base("b1"), images.base("b2"), tmp_path / ".new-x"):
+    for path in (images.image("a1"), images.image("a2"), images.base("b1"), images.base("b2")):
         path.mkdir()
     for name in ("a1", "a2"):
         write_image(images.image(name))
@@ -64,7 +71,7 @@ def test_pruning_keeps_the_current_image_and_base_and_what_is_none_of_ours(tmp_p
 
     removed = images.remove_others("a2", "b2")
 
-    assert {path.name for path in removed} == {"a1", "base-b1", ".new-x"}
+    assert {path.name for path in removed} == {"a1", "base-b1"}
     assert {path.name for path in tmp_path.iterdir()} == {"a2", "base-b2", "notes"}
 
 
