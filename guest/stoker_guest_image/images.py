@@ -51,7 +51,8 @@ class ImagesDirectory:
     def locked(self, progress: Progress) -> Generator[None]:
         """Keeps others from making or removing anything until the context is left, and makes the directory.
 
-        What a build that was killed has left is removed: nobody makes anything without the lock. Whoever holds the lock is bounded in time, and loses it by ending.
+        What a build that was killed has left is removed: nobody makes anything without the lock. Whoever holds it is
+        bounded in time, and loses it by ending.
 
         Raises:
             ImageError: The directory cannot be made.
