@@ -219,6 +219,20 @@ async def test_code_that_cannot_be_loaded_is_answered_and_leaves_nothing() -> No
         assert not answer.HasField("lease")
         assert (answer.load_error.type, list(answer.load_error.stack_trace)) == ("ImportError", ["a"])
         assert await scheduler.container_states() == {}
+        assert host.count("create_container") == 1
+
+
+async def test_a_container_that_ends_as_soon_as_it_is_made_is_not_given_to_anybody() -> None:
+    host = ScriptedHost()
+    host.gates["create_container"].clear()
+    async with a_scheduler() as scheduler, host.connected(scheduler.channel):
+        call = scheduler.acquire(a_spec())
+        await host.until(lambda: host.count("create_container"))
+        first = host.commands[-1].create_container.container
+        await host.report(container_gone=hosts_pb2.ContainerGone(container=first, reason="exited"))
+        host.gates["create_container"].set()
+        assert (await call).lease.container != first
+        assert host.count("create_container") == 2
 
 
 @pytest.mark.parametrize("kind", ["create_vm", "assign_vm", "create_container", "set_lease"])
