@@ -218,8 +218,11 @@ async def test_channelz_tells_of_the_servers_and_their_calls() -> None:
     async with serving() as channel:
         await get(channel, "functions/hello")
         stub: Any = cast("Any", channelz_pb2_grpc).ChannelzStub(channel)
-        servers = (await stub.GetServers(channelz_pb2.GetServersRequest(), timeout=5)).server
-        mine = max(servers, key=lambda server: server.ref.server_id)
+        page = None
+        while page is None or not page.end:
+            start = page.server[-1].ref.server_id + 1 if page else 0
+            page = await stub.GetServers(channelz_pb2.GetServersRequest(start_server_id=start), timeout=5)
+        mine = page.server[-1]
         sockets = await stub.GetServerSockets(
             channelz_pb2.GetServerSocketsRequest(server_id=mine.ref.server_id), timeout=5
         )
