@@ -1,7 +1,8 @@
 """Where artifacts' bytes are: a directory, or an object store of a cloud or one's own, by obstore.
 
 A content's key is its SHA-256, so writing it again changes nothing, and there is nothing to delete when a step after it
-fails.
+fails. Large ones are written in parts. Of one that breaks off, a directory is rid at the next start; a bucket needs a
+lifecycle rule that aborts incomplete multipart uploads.
 """
 
 import asyncio
