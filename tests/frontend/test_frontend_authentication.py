@@ -8,7 +8,8 @@ from stoker_protos.admin.v1 import fleet_pb2, tenants_pb2
 from stoker_protos.v1 import functions_pb2
 from stoker_service.errors import ErrorKind
 
-from tests.frontend.peers import WITHIN_S, spec_of
+from tests.frontend.codestore_peer import spec_of
+from tests.frontend.peers import WITHIN_S
 from tests.frontend.world import Metadata, World, bearer, failure_of, running_world
 
 UNKNOWN = api_keys.generate()

@@ -10,7 +10,8 @@ from stoker_protos.hostagent.v1 import hostagent_pb2
 from stoker_protos.v1 import logs_pb2
 from stoker_service.errors import ErrorKind
 
-from tests.frontend.peers import WITHIN_S, HostPeer, Served
+from tests.frontend.host_peer import HostPeer
+from tests.frontend.peers import WITHIN_S, Served
 from tests.frontend.world import World, failure_of, running_world
 
 

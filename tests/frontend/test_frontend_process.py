@@ -25,7 +25,10 @@ from stoker_service.config import load_settings
 from stoker_service.server import AddressInUse
 from stoker_service.sql import DatabaseUnusable
 
-from tests.frontend.peers import WITHIN_S, CodestorePeer, HostPeer, SchedulerPeer, serving, spec_of
+from tests.frontend.codestore_peer import CodestorePeer, spec_of
+from tests.frontend.host_peer import HostPeer
+from tests.frontend.peers import WITHIN_S, serving
+from tests.frontend.scheduler_peer import SchedulerPeer
 from tests.frontend.world import Metadata, bearer, running_world
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"

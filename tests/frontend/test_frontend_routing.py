@@ -7,7 +7,8 @@ import pytest
 from stoker_protos.v1 import aliases_pb2, functions_pb2
 from stoker_service.errors import ErrorKind
 
-from tests.frontend.peers import WITHIN_S, spec_of
+from tests.frontend.codestore_peer import spec_of
+from tests.frontend.peers import WITHIN_S
 from tests.frontend.world import World, failure_of, running_world
 
 LIVE = ("ann", "hello", "live")

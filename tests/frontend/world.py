@@ -25,7 +25,10 @@ from stoker_service.errors import StokerError
 from stoker_service.sql import migrate, open_engine
 from stoker_service.status import error_from_rpc
 
-from tests.frontend.peers import WITHIN_S, CodestorePeer, HostPeer, SchedulerPeer, Served, serving, spec_of
+from tests.frontend.codestore_peer import CodestorePeer, spec_of
+from tests.frontend.host_peer import HostPeer
+from tests.frontend.peers import WITHIN_S, Served, serving
+from tests.frontend.scheduler_peer import SchedulerPeer
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -106,7 +109,12 @@ async def _new_database(directory: Path) -> str:
 
 @asynccontextmanager
 async def running_world(tenants: Sequence[str] = ("ann", "bob"), **settings: Any) -> AsyncGenerator[World]:
-    """Runs everything, on free ports, in a directory of its own."""
+    """Runs everything, on free ports, in a directory of its own.
+
+    Args:
+        tenants: Which are made, besides the admin.
+        settings: The frontend's, where they are to be others; `codestore_address` for another codestore than the peer.
+    """
     codestore = CodestorePeer()  # pyright: ignore[reportAbstractUsage] - no test needs its other methods
     scheduler, host = SchedulerPeer(), HostPeer()
     for tenant in ("ann", "bob"):
@@ -134,5 +142,6 @@ async def running_world(tenants: Sequence[str] = ("ann", "bob"), **settings: Any
                 world = World(server.address, channel, *peers, admin=bearer(admin_key))
                 for tenant in tenants:
                     await world.make_tenant(tenant)
-                await codestore.journal.wait_for(lambda: bool(codestore.watchers))
+                if "codestore_address" not in settings:
+                    await codestore.journal.wait_for(lambda: bool(codestore.watchers))
                 yield world

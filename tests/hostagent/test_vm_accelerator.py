@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from stoker_hostagent import accelerator, canary
 
 NO_QEMU = "/nonexistent/qemu"
+needs_qemu = pytest.mark.skipif(shutil.which(accelerator.QEMU) is None, reason="QEMU is not installed")
 
 
 def qemu_that(directory: Path, behaviour: str) -> str:
@@ -38,11 +40,13 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@needs_qemu
 async def test_a_guest_that_works_prints_its_line() -> None:
     trial = await canary.try_guest(accelerator.QEMU, "tcg", "max", time_limit_s=20)
     assert trial.is_alive, trial.detail
 
 
+@needs_qemu
 async def test_a_guest_without_an_accelerator_is_dead_and_the_reason_is_told() -> None:
     trial = await canary.try_guest(accelerator.QEMU, "no-such-accelerator", "max", time_limit_s=20)
     assert not trial.is_alive

@@ -150,6 +150,23 @@ async def test_a_guest_that_is_silent_for_long_is_given_up(fake: FakeGuest) -> N
         await running
 
 
+async def test_a_guest_that_hangs_while_its_connection_stands_is_given_up(fake: FakeGuest) -> None:
+    async def hang(_request: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async with fake.listening(), channel_to(fake, unreachable_s=0.5) as (channel, running):
+        await channel.wait_answer()
+        fake.serves("Hello", guest_pb2.HelloRequest, hang)
+        await running
+
+
+async def test_a_guest_that_answers_stays_reachable(fake: FakeGuest) -> None:
+    async with fake.listening(), channel_to(fake, unreachable_s=0.3) as (channel, running):
+        await channel.wait_answer()
+        await asyncio.wait([running], timeout=0.9)
+        assert not running.done()
+
+
 async def test_a_guest_that_has_never_answered_is_waited_for(fake: FakeGuest) -> None:
     async with channel_to(fake, unreachable_s=0.05) as (channel, running):
         with pytest.raises(TimeoutError):

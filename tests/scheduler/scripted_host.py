@@ -120,6 +120,8 @@ class ScriptedHost:
             result.error_message = "the test said so"
         elif kind == "create_container" and self.load_errors:
             result.load_error.CopyFrom(self.load_errors.popleft())
+            gone = hosts_pb2.ContainerGone(container=command.create_container.container, reason="destroyed")
+            await self.report(container_gone=gone)
         else:
             result.init_ms = 12.5 if kind == "create_container" else 0
             await self._do(command)

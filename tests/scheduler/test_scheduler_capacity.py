@@ -9,7 +9,7 @@ from stoker_protos.v1 import invocations_pb2
 from stoker_service.errors import ErrorKind
 
 from tests.scheduler.scheduler_client import a_scheduler
-from tests.scheduler.scripted_host import ScriptedHost
+from tests.scheduler.scripted_host import WAIT_S, ScriptedHost
 from tests.scheduler.values import VM_MIB, a_spec
 
 COLD, WARM = invocations_pb2.START_KIND_COLD, invocations_pb2.START_KIND_WARM
@@ -119,12 +119,12 @@ async def test_a_container_made_for_one_frontend_may_go_to_another() -> None:
 
 
 async def test_a_cancelled_caller_leaves_the_queue_at_once() -> None:
-    async with a_scheduler(max_waiting=1) as scheduler:
-        waiting = scheduler.acquire(a_spec())
-        while (await scheduler.refusal(a_spec(), wait_s=0.05)).reason != "QUEUE_FULL":
-            pass
+    async with a_scheduler(max_waiting=1) as scheduler, asyncio.timeout(WAIT_S):
+        calls = [asyncio.ensure_future(scheduler.acquire(a_spec(), wait_s=60)) for _ in range(2)]
+        (refused,), (waiting,) = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        assert isinstance(refused.exception(), grpc.aio.AioRpcError)
         waiting.cancel()
-        while (await scheduler.refusal(a_spec(), wait_s=0.05)).reason == "QUEUE_FULL":
+        while (await scheduler.refusal(a_spec(), wait_s=0.1)).reason == "QUEUE_FULL":
             pass
 
 
@@ -194,12 +194,13 @@ async def test_a_lease_released_as_broken_destroys_the_container() -> None:
 
 async def test_a_lease_that_is_not_renewed_ends_and_its_container_serves_others() -> None:
     host = ScriptedHost()
-    async with a_scheduler(lease_ttl_s=0.2) as scheduler, host.connected(scheduler.channel):
+    async with a_scheduler(lease_ttl_s=0.5) as scheduler, host.connected(scheduler.channel):
         spec = a_spec()
         kept, lost = (await scheduler.acquire(spec)).lease, (await scheduler.acquire(spec)).lease
-        assert kept.ttl_ms == 200
-        while (states := await scheduler.container_states())[lost.container] != "idle":
-            assert await scheduler.renew(kept.id) == []
+        assert kept.ttl_ms == 500
+        async with asyncio.timeout(WAIT_S):
+            while (states := await scheduler.container_states())[lost.container] != "idle":
+                assert await scheduler.renew(kept.id) == []
         assert states[kept.container] == "leased"
         assert await scheduler.renew(kept.id, lost.id) == [lost.id]
         await host.until(lambda: host.containers[lost.container].lease_id == "")
@@ -219,6 +220,20 @@ async def test_code_that_cannot_be_loaded_is_answered_and_leaves_nothing() -> No
         assert not answer.HasField("lease")
         assert (answer.load_error.type, list(answer.load_error.stack_trace)) == ("ImportError", ["a"])
         assert await scheduler.container_states() == {}
+        assert host.count("create_container") == 1
+
+
+async def test_a_container_that_ends_as_soon_as_it_is_made_is_not_given_to_anybody() -> None:
+    host = ScriptedHost()
+    host.gates["create_container"].clear()
+    async with a_scheduler() as scheduler, host.connected(scheduler.channel):
+        call = scheduler.acquire(a_spec())
+        await host.until(lambda: host.count("create_container"))
+        first = host.commands[-1].create_container.container
+        await host.report(container_gone=hosts_pb2.ContainerGone(container=first, reason="exited"))
+        host.gates["create_container"].set()
+        assert (await call).lease.container != first
+        assert host.count("create_container") == 2
 
 
 @pytest.mark.parametrize("kind", ["create_vm", "assign_vm", "create_container", "set_lease"])

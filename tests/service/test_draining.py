@@ -52,7 +52,8 @@ async def test_a_running_call_ends_in_peace_and_new_ones_are_refused() -> None:
         stopped = asyncio.create_task(stopping.aclose())
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call_until_refused(channel)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        # gRPC cancels a call that has arrived in the moment of the stop and that nobody has begun.
+        assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         assert not stopped.done()
         slow.may_end.set()
         assert await running == b"done"

@@ -7,12 +7,33 @@ import pytest
 import stoker
 
 from tests.system.running_stoker import ROOT, RunningStoker, running_stoker
+from tests.system.trace_collector import Collector, running_collector
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[RunningStoker]:
+def collected() -> Iterator[tuple[Collector, str]]:
+    """A collector of traces and its address."""
+    with running_collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def collector(collected: tuple[Collector, str]) -> Collector:
+    """What the services' traces are sent to."""
+    return collected[0]
+
+
+@pytest.fixture(scope="session")
+def system(collected: tuple[Collector, str]) -> Iterator[RunningStoker]:
     """A Stoker with real virtual machines, shared by all tests of the session."""
-    with running_stoker() as running:
+    tracing = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collected[1]}",
+        "OTEL_EXPORTER_OTLP_INSECURE": "true",
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        # Only what a caller traces is recorded.
+        "OTEL_TRACES_SAMPLER_ARG": "0",
+    }
+    with running_stoker(tracing) as running:
         yield running
 
 

@@ -121,6 +121,11 @@ def qemu_of(settings: VmSettings) -> int:
     return int(Path(f"/run/libvirt/qemu/{domain_name(settings.host_id, VM)}.pid").read_text())
 
 
+def suspend(settings: VmSettings) -> None:
+    command = ["virsh", "-c", settings.libvirt_uri, "suspend", domain_name(settings.host_id, VM)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=30)
+
+
 def put_code(settings: VmSettings, tenant: str) -> None:
     code = settings.state_dir / "code" / tenant / SHA256
     code.mkdir(parents=True)
@@ -202,6 +207,16 @@ async def test_a_vm_that_dies_is_noticed_at_once_and_nothing_of_it_stays(setting
                 await call
         assert failed.value.reason == "GUEST_UNREACHABLE"
         assert machines.all() == []
+    assert traces_of(settings) == []
+
+
+async def test_a_guest_that_falls_silent_loses_its_vm(settings: VmSettings) -> None:
+    events = Events()
+    async with machines_of(replace(settings, unreachable_s=6), events) as machines:
+        await machines.create(VM, SHAPE)
+        suspend(settings)
+        async with asyncio.timeout(40):
+            assert await events.gone.get() == (VM, GoneReason.UNREACHABLE)
     assert traces_of(settings) == []
 
 

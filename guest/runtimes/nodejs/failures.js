@@ -10,13 +10,13 @@ class ResponseTooLarge extends Error {}
 
 const OWN = [InvalidEvent, InvalidResponse, HandlerNotFound, ResponseTooLarge];
 
-// The message that tells the agent of an error.
-function describe(error) {
+// The message that tells the agent of an error. `code` is the directory of the function.
+function describe(error, code) {
   return {
     type: 'failed',
     error_type: typeOf(error),
     message: messageOf(error),
-    stack_trace: framesOf(error),
+    stack_trace: framesOf(error, code),
     is_too_large: error instanceof ResponseTooLarge,
   };
 }
@@ -50,19 +50,21 @@ function messageOf(error) {
   }
 }
 
-// The frames of the function, innermost last.
-function framesOf(error) {
+// The stack, innermost last, from the first frame of the function on, without what the runtime put before it.
+function framesOf(error, code) {
   let stack;
   try {
     stack = String(error.stack);
   } catch {
     return [];
   }
-  return stack
+  const frames = stack
     .split('\n')
-    .filter((line) => line.startsWith('    at ') && !line.includes('node:') && !line.includes(__dirname))
+    .filter((line) => line.startsWith('    at '))
     .map((line) => line.trim())
     .reverse();
+  const first = frames.findIndex((frame) => frame.includes(`${code}/`));
+  return first < 0 ? [] : frames.slice(first);
 }
 
 module.exports = { HandlerNotFound, InvalidEvent, InvalidResponse, ResponseTooLarge, describe, printToLog };

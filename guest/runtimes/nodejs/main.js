@@ -63,7 +63,7 @@ async function main() {
       }
     } catch (error) {
       printToLog(error);
-      channel.send(describe(error));
+      channel.send(describe(error, loaded.code));
     }
   }
   process.exit(0);

@@ -7,8 +7,10 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from asyncpg.exceptions import InterfaceError, PostgresError  # pyright: ignore[reportMissingTypeStubs] - it has none
 from sqlalchemy import URL, Connection, event, func, make_url, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 BUSY_TIMEOUT_S = 10
@@ -17,7 +19,11 @@ MIGRATION_LOCK = 7_401_402_403
 """PostgreSQL's advisory lock that processes take which bring a database to the newest revision: one after the other."""
 
 
-class DatabaseUnusable(Exception):
+AWAY = (DBAPIError, PoolTimeoutError, TimeoutError, OSError, PostgresError, InterfaceError)
+"""What a database that does not answer raises. The last two come bare where PostgreSQL refuses a connection."""
+
+
+class DatabaseUnusable(ConnectionError):
     """The database cannot be opened, or not be brought to the newest revision."""
 
 
@@ -71,7 +77,7 @@ async def migrate(engine: AsyncEngine, script_location: Path) -> None:
             if connection.dialect.name == "postgresql":
                 await connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             await connection.run_sync(upgrade)
-    except (DBAPIError, OSError, TimeoutError) as error:
+    except AWAY as error:
         raise _unusable(engine.url, error) from error
 
 

@@ -154,7 +154,13 @@ class Client:
         async with asyncio.timeout(timeout_s):
             with self._calling() as call:
                 await self._send_request(call, service, method, request, int(timeout_s * 1e9))
-                payload = await call.next_payload()
+                try:
+                    payload = await call.next_payload()
+                except RpcError as error:
+                    # The peer keeps the same limit, and may be quicker.
+                    if error.code == Code.DEADLINE_EXCEEDED:
+                        raise TimeoutError(error.message) from error
+                    raise
                 if payload is None:
                     raise RpcError(Code.INTERNAL, f"the peer ended {method} without an answer")
                 return parse(payload, response_class, Code.INTERNAL)

@@ -28,7 +28,7 @@ from stoker_codestore.database import AWAY, Database
 from stoker_codestore.functions import Functions
 from stoker_codestore.internal_service import ArtifactFetchServicer, RouteServicer
 from stoker_codestore.notifications import Notifications
-from stoker_codestore.object_store import open_store
+from stoker_codestore.object_store import opened_store
 from stoker_codestore.route_changes import RouteChanges
 from stoker_codestore.routes import Routes
 from stoker_codestore.service import AliasServicer, ArtifactServicer, FunctionServicer, VersionServicer
@@ -70,11 +70,8 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
         settings.uploads_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UploadsUnusable(f"cannot keep uploads in {settings.uploads_dir}: {error}") from error
-    store = open_store(settings.artifacts_url)
-    engine = open_engine(settings.database_url)
-    try:
-        await _migrate(engine)
-        async with background() as tasks:
+    with opened_store(settings.artifacts_url) as store:
+        async with _opened_database(settings.database_url) as engine, background() as tasks:
             database = Database(engine)
             watches = Watches()
             notifications: Notifications | None = None
@@ -117,12 +114,16 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 finally:
                     # Watches never end by themselves, and the server would wait for them.
                     watches.stop()
+
+
+@asynccontextmanager
+async def _opened_database(url: str) -> AsyncGenerator[AsyncEngine]:
+    engine = open_engine(url)
+    try:
+        try:
+            await migrate(engine, MIGRATIONS)
+        except AWAY as error:
+            raise DatabaseUnreachable(f"cannot use the database {engine.url}: {error}") from error
+        yield engine
     finally:
         await engine.dispose()
-
-
-async def _migrate(engine: AsyncEngine) -> None:
-    try:
-        await migrate(engine, MIGRATIONS)
-    except AWAY as error:
-        raise DatabaseUnreachable(f"cannot use the database {engine.url}: {error}") from error

@@ -15,6 +15,7 @@ class CodestoreSettings(ServiceSettings):
     listen_address: str = Field(default="127.0.0.1:7402", description="Where other services call, `address:port`.")
     database_url: str = Field(
         default="sqlite+aiosqlite:////var/lib/stoker/codestore/codestore.db",
+        pattern="^(sqlite\\+aiosqlite|postgresql\\+asyncpg)://",
         description="Functions, versions, aliases: `sqlite+aiosqlite:///file` for one codestore, or "
         "`postgresql+asyncpg://…` for any number.",
     )

@@ -1,15 +1,18 @@
 """Where artifacts' bytes are: a directory, or an object store of a cloud or one's own, by obstore.
 
 A content's key is its SHA-256, so writing it again changes nothing, and there is nothing to delete when a step after it
-fails.
+fails. Large ones are written in parts. Of one that breaks off, a directory is rid at the next start; a bucket needs a
+lifecycle rule that aborts incomplete multipart uploads.
 """
 
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import obstore
 import structlog
@@ -18,6 +21,9 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from stoker_codestore import errors
 from stoker_codestore.threads import run_to_end
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig  # which exists only for type checkers
 
 log = structlog.get_logger()
 
@@ -31,6 +37,7 @@ ANSWER_S = 30.0
 WRITE_S = 300.0
 """How long it may take to write one artifact, in seconds."""
 
+_RETRIES: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=ANSWER_S)}
 _FAILURES = (BaseError, OSError, TimeoutError)
 
 
@@ -105,24 +112,32 @@ class ArtifactStore:
             raise errors.store_unavailable() from error
 
 
-def open_store(url: str) -> ArtifactStore:
-    """Opens the store that a URL names. A directory is made, and what crashes have left half-written is removed.
+@contextmanager
+def opened_store(url: str) -> Generator[ArtifactStore]:
+    """Opens the store that a URL names, while the context is entered.
+
+    A directory is made, and what crashes have left half-written there is removed.
 
     Raises:
         StoreUnusable: The URL is none, or the directory cannot be made.
     """
+    held: int | None = None
     try:
-        is_directory = url.startswith("file:")
-        store = from_url(url, mkdir=True) if is_directory else from_url(url)
+        store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url, retry_config=_RETRIES)
         if isinstance(store, MemoryStore):
             raise ValueError("what is in memory is lost")
         directory = store.prefix if isinstance(store, LocalStore) else None
         if directory is not None:
-            _remove_leftovers(directory)
+            held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            _remove_leftovers(directory, held)
     except (BaseError, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise StoreUnusable(f"cannot keep artifacts in {url}: {reason}") from error
-    return ArtifactStore(store, directory)
+    try:
+        yield ArtifactStore(store, directory)
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def _key(sha256: str) -> str:
@@ -130,20 +145,20 @@ def _key(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256}"
 
 
-def _remove_leftovers(directory: Path) -> None:
-    """Removes what obstore was writing, as `<key>#<number>`, when a codestore was killed."""
-    # The descriptor stays open, and with it the lock held, until the process ends.
-    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _remove_leftovers(directory: Path, held: int) -> None:
+    """Removes what obstore was writing, as `<key>#<number>`, when a codestore was killed.
+
+    A codestore shares the lock on its directory, `held`, for as long as it runs; who gets it alone is the only one.
+    """
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        # Other codestores use the directory, and may be writing.
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        return
-    for leftover in directory.glob("*/*#*"):
-        leftover.unlink()
-        log.info("artifact_store.leftover_removed", path=str(leftover))
-    fcntl.flock(lock, fcntl.LOCK_SH)
+        log.info("artifact_store.shared", directory=str(directory))
+    else:
+        for leftover in directory.glob("*/*#*"):
+            leftover.unlink()
+            log.info("artifact_store.leftover_removed", path=str(leftover))
+    fcntl.flock(held, fcntl.LOCK_SH)
 
 
 def _sync(path: Path, root: Path) -> None:

@@ -88,7 +88,8 @@ class Uploads:
         header = await self._next(parts)
         if not isinstance(header, Header):
             raise errors.upload_malformed("header", "the first message must be the header")
-        file = cast("BinaryIO", await run_to_end(tempfile.TemporaryFile, dir=self._directory))
+        # Opened here, not in a thread, so that a cancellation cannot lose it; it takes microseconds.
+        file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._directory))  # noqa: SIM115 - closing it may take long
         try:
             await self._receive(header, parts, file)
             contents = await run_to_end(_inspect, file)

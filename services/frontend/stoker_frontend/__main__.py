@@ -24,8 +24,11 @@ if __name__ == "__main__":
     provider = telemetry.configure("frontend")
     try:
         asyncio.run(main(read))
-    except (AdminKeyUnreadable, AddressInUse, DatabaseUnusable) as error:
+    except (AdminKeyUnreadable, AddressInUse) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except DatabaseUnusable as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
     finally:
         provider.shutdown()

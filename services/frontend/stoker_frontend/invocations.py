@@ -201,6 +201,10 @@ class Invocations:
                 raise errors.container_lost(f"host {lease.host} was silent for {OVERDUE_S:g} s after the timeout")
 
     async def _send(self, lease: Lease, order: Order, expires_s: float) -> Outcome:
+        if expires_s <= asyncio.get_running_loop().time():
+            # Stopping what has just been sent would cost the container.
+            self._leases.give_back(lease)
+            return Expired(was_sent=False)
         is_broken = False
         is_stale = False
         try:

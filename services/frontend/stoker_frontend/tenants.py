@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from stoker_service.sql import AWAY
 
 from stoker_frontend import api_keys, errors
 from stoker_frontend.api_keys import ApiKey
@@ -114,7 +114,7 @@ class Tenants:
                 yield session
         except IntegrityError:
             raise
-        except (DBAPIError, PoolTimeoutError, TimeoutError, OSError) as error:
+        except AWAY as error:
             log.error("database.failed", exc_info=error)
             raise errors.database_unavailable() from error
 

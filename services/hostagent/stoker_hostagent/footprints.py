@@ -88,7 +88,7 @@ class Footprints:
     def left(self) -> set[str]:
         """The VMs of which there are files or mounts, running or not."""
         names = [path.name for place in (self._places.channels, self._places.consoles) for path in place.iterdir()]
-        return {name.partition(".")[0] for name in (*names, *self._shares.all()) if VM_ID.match(name)}
+        return {vm_id for name in (*names, *self._shares.all()) if VM_ID.fullmatch(vm_id := name.partition(".")[0])}
 
     async def remove(self, vm_id: str) -> Removed:
         """Ends a VM, whatever it does, and removes all there is of it."""

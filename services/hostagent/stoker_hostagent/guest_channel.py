@@ -22,7 +22,7 @@ SERVICE = guest_pb2.DESCRIPTOR.services_by_name["GuestService"].full_name
 SYNCHRONIZE_S = 30.0
 """How long one attempt to reach a guest may take, in seconds; a guest that boots is tried again."""
 PING_S = 10.0
-"""How often a guest is asked whether it is there, in seconds."""
+"""How often a guest is asked whether it is there, in seconds; more often where it may not be silent for so long."""
 WATCH_AGAIN_S = 1.0
 RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 """How long to wait before each attempt to connect again, in seconds; the last for all that follow."""
@@ -148,7 +148,7 @@ class GuestChannel:
 
     async def _ping(self, client: Client) -> None:
         while True:
-            await asyncio.sleep(PING_S)
+            await asyncio.sleep(min(PING_S, self._unreachable_s / 3))
             await self._ask(client)
 
     async def _watch(self, client: Client) -> None:

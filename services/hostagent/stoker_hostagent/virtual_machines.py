@@ -184,6 +184,7 @@ class VirtualMachines:
 
     async def _boot(self, machine: VirtualMachine) -> None:
         limit_s = self._settings.create_timeout_s
+        begun_s = time.monotonic()
         try:
             async with asyncio.timeout(limit_s), machine.turn, self._may_create:
                 await machine.boot(self._image, self._accelerator, lambda: self._connect(machine))
@@ -195,6 +196,7 @@ class VirtualMachines:
             self._end(machine, GoneReason.CRASHED)
             raise
         else:
+            log.info("vm.created", vm=machine.id, duration_s=round(time.monotonic() - begun_s, 2))
             return
         console = self._footprints.console_tail(machine.id)
         if machine.gone_reason is GoneReason.CRASHED:
@@ -206,6 +208,7 @@ class VirtualMachines:
         raise vm_errors.vm_create_failed(machine.id, why, console)
 
     async def _bring_code(self, machine: VirtualMachine) -> None:
+        begun_s = time.monotonic()
         try:
             async with asyncio.timeout(ASSIGN_S):
                 await machine.bring_code()
@@ -217,6 +220,9 @@ class VirtualMachines:
         except asyncio.CancelledError:
             self._end(machine, GoneReason.CRASHED)
             raise
+        else:
+            duration_s = round(time.monotonic() - begun_s, 2)
+            log.info("vm.assigned", vm=machine.id, tenant=machine.record.tenant, duration_s=duration_s)
 
     @asynccontextmanager
     async def _turn(self, machine: VirtualMachine, limit_s: float) -> AsyncGenerator[None]:

@@ -41,6 +41,10 @@ class Containers:
         self._background = background
         self._timeouts = timeouts
         self._clock = clock
+        self._making: set[str] = set()
+        """Containers whose hosts have been told to make them, and have not said what became of it."""
+        self._gone_early: set[str] = set()
+        """Those of them that are gone already."""
 
     async def make(self, container: Container, lease_id: str, holder: str) -> Done | LoadFailure:
         """Makes a container that the fleet has as being created, first its VM if need be.
@@ -57,20 +61,34 @@ class Containers:
             self._remove(container.id)
             raise
         command = CreateContainer(container.id, container.vm, container.version, lease_id, holder)
+        self._making.add(container.id)
         try:
             with tracer().start_as_current_span("container.create"):
                 made = await self._order(container, command, self._timeouts.container_s)
         except CommandFailed as failure:
             self._end_after(failure, container.id)
             raise
-        match made:
-            case LoadFailure():
+        else:
+            if isinstance(made, LoadFailure) or container.id in self._gone_early:
                 self._remove(container.id)
-            case Done():
-                found = self._fleet.find_container(container.id)
-                if found is None or found.state is not ContainerState.CREATING:
-                    raise CommandFailed("CONTAINER_LOST", f"{container.id} ended as soon as it was made")
+        finally:
+            self._making.discard(container.id)
+            self._gone_early.discard(container.id)
+        if isinstance(made, Done):
+            found = self._fleet.find_container(container.id)
+            if found is None or found.state is not ContainerState.CREATING:
+                raise CommandFailed("CONTAINER_LOST", f"{container.id} ended as soon as it was made")
         return made
+
+    def note_gone(self, container: str) -> bool:
+        """Notes that a container is gone; returns whether the fleet is to keep it until its host says why.
+
+        A host tells that a container is gone before it tells that it could not be made. Without knowing that, another
+        would be made for the same demand.
+        """
+        if container in self._making:
+            self._gone_early.add(container)
+        return container in self._making
 
     async def lease(self, container: Container, lease_id: str, holder: str) -> None:
         """Puts a container under a lease. One that cannot be is destroyed.

@@ -4,9 +4,9 @@ With one exception: while a command about a container is under way, what the hos
 the command, so the command's result tells. A report and a result arrive in the order in which they were sent.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Protocol
 
 import structlog
 
@@ -95,20 +95,25 @@ class Snapshot:
     containers: tuple[ContainerReport, ...] = ()
 
 
+class CommandedContainers(Protocol):
+    """What is told of containers, as their hosts are commanded."""
+
+    def unlease(self, container: str) -> None:
+        """Tells a container's host that it is under no lease."""
+        ...
+
+    def note_gone(self, container: str) -> bool:
+        """Notes that a container is gone; returns whether the fleet is to keep it until its host says why."""
+        ...
+
+
 class Reports:
     """Brings the fleet and the leases into line with what hosts report."""
 
-    def __init__(self, fleet: Fleet, leases: LeaseTable, unlease: Callable[[str], None]) -> None:
-        """Begins to listen.
-
-        Args:
-            fleet: The fleet.
-            leases: The leases.
-            unlease: Tells a container's host that it is under no lease.
-        """
+    def __init__(self, fleet: Fleet, leases: LeaseTable, containers: CommandedContainers) -> None:
         self._fleet = fleet
         self._leases = leases
-        self._unlease = unlease
+        self._containers = containers
 
     def host_joined(self, snapshot: Snapshot, now_s: float) -> None:
         """Adds a host that is not there, with all it has, and takes over the leases that its containers are under."""
@@ -219,7 +224,7 @@ class Reports:
                     self._leases.end_of_container(container.id)
                     self._put(container, ContainerState.IDLE, now_s)
                     if report.lease_id:
-                        self._unlease(container.id)
+                        self._containers.unlease(container.id)
             case LoadState.LOADED:
                 pass
 
@@ -245,7 +250,8 @@ class Reports:
             self._fleet.put_container(replace(container, state=state, since_s=now_s))
 
     def _container_gone(self, report: ContainerGone, now_s: float) -> None:
-        if container := self._fleet.find_container(report.container):
+        container = self._fleet.find_container(report.container)
+        if container and not self._containers.note_gone(container.id):
             self._leases.end_of_container(report.container)
             self._fleet.remove_container(report.container, now_s)
             log.info("container.gone", container=container.id, vm=container.vm, reason=report.reason)

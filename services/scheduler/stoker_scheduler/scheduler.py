@@ -76,7 +76,7 @@ async def running_scheduler(settings: SchedulerSettings) -> AsyncGenerator[Serve
 
         def register(server: grpc.aio.Server) -> None:
             capacity_pb2_grpc.add_CapacityServiceServicer_to_server(CapacityServicer(capacity, keeper, fleet), server)
-            reports = Reports(fleet, leases, containers.unlease)
+            reports = Reports(fleet, leases, containers)
             hosts_pb2_grpc.add_HostServiceServicer_to_server(HostServicer(streams, reports), server)
             fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(fleet), server)
 

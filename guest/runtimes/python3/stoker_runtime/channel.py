@@ -40,7 +40,10 @@ class Channel:
         data = bytearray(size)
         view = memoryview(data)
         while view:
-            received = self._socket.recv_into(view)
+            try:
+                received = self._socket.recv_into(view)
+            except ConnectionResetError:
+                received = 0
             if not received:
                 raise EOFError("the guest agent is gone")
             view = view[received:]

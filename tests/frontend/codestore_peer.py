@@ -1,0 +1,129 @@
+"""The codestore, as the frontend sees it."""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import grpc.aio
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_protos.v1 import (
+    aliases_pb2,
+    aliases_pb2_grpc,
+    functions_pb2,
+    functions_pb2_grpc,
+    versions_pb2,
+)
+from stoker_service.errors import ErrorKind, StokerError
+from stoker_service.metadata import Context, metadata_value, tenant_of
+
+from tests.frontend.peers import Journal
+
+
+def spec_of(tenant: str, function: str, number: int = 1, *, timeout_s: int = 30) -> codestore_pb2.VersionSpec:
+    """A version."""
+    return codestore_pb2.VersionSpec(
+        uid=f"{tenant}-{function}-{number}",
+        tenant=tenant,
+        function=function,
+        number=number,
+        artifact_sha256=hashlib.sha256(b"code").hexdigest(),
+        runtime=versions_pb2.RUNTIME_PYTHON3,
+        handler="main.handler",
+        memory_mib=128,
+        timeout_s=timeout_s,
+        tmp_mib=64,
+    )
+
+
+class CodestorePeer(
+    codestore_pb2_grpc.RouteServiceServicer,
+    functions_pb2_grpc.FunctionServiceServicer,
+    aliases_pb2_grpc.AliasServiceServicer,
+):
+    """Functions with routes."""
+
+    def __init__(self) -> None:
+        self.routes: dict[tuple[str, str, str], list[tuple[codestore_pb2.VersionSpec, int]]] = {}
+        self.resolved: Counter[tuple[str, str, str]] = Counter()
+        self.traceparents: list[str] = []
+        self.journal = Journal()
+        self.watchers: set[asyncio.Queue[tuple[str, str]]] = set()
+
+    def put(self, spec: codestore_pb2.VersionSpec, qualifier: str = "live") -> None:
+        """Makes a qualifier lead to one version, without telling anybody."""
+        self.routes[spec.tenant, spec.function, qualifier] = [(spec, 100)]
+
+    def tell(self, tenant: str, function: str) -> None:
+        """Tells those who watch that a function's routes have changed."""
+        for watcher in self.watchers:
+            watcher.put_nowait((tenant, function))
+
+    async def ResolveRoute(
+        self, request: codestore_pb2.ResolveRouteRequest, context: Context
+    ) -> codestore_pb2.ResolveRouteResponse:
+        key = request.tenant, request.function, request.qualifier
+        self.resolved[key] += 1
+        self.journal.changed()
+        if not self._has(request.tenant, request.function):
+            raise _function_not_found(request.function)
+        if key not in self.routes:
+            raise StokerError(ErrorKind.NOT_FOUND, "ALIAS_NOT_FOUND", f"there is no alias `{request.qualifier}`")
+        routes = [codestore_pb2.WeightedSpec(spec=spec, weight=weight) for spec, weight in self.routes[key]]
+        return codestore_pb2.ResolveRouteResponse(routes=routes)
+
+    async def WatchRoutes(
+        self, request: codestore_pb2.WatchRoutesRequest, context: Context
+    ) -> AsyncIterator[codestore_pb2.WatchRoutesResponse]:
+        changes: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.watchers.add(changes)
+        try:
+            yield codestore_pb2.WatchRoutesResponse()
+            self.journal.changed()
+            while True:
+                tenant, function = await changes.get()
+                yield codestore_pb2.WatchRoutesResponse(tenant=tenant, function=function)
+        finally:
+            self.watchers.discard(changes)
+
+    async def GetFunction(
+        self, request: functions_pb2.GetFunctionRequest, context: Context
+    ) -> functions_pb2.GetFunctionResponse:
+        function = request.name.removeprefix("functions/")
+        if not self._has(tenant_of(context), function):
+            raise _function_not_found(function)
+        return functions_pb2.GetFunctionResponse(function=functions_pb2.Function(name=request.name))
+
+    async def ListFunctions(
+        self, request: functions_pb2.ListFunctionsRequest, context: Context
+    ) -> functions_pb2.ListFunctionsResponse:
+        self.traceparents.append(metadata_value(context, "traceparent"))
+        names = {function for tenant, function, _ in self.routes if tenant == tenant_of(context)}
+        return functions_pb2.ListFunctionsResponse(
+            functions=[functions_pb2.Function(name=f"functions/{name}") for name in sorted(names)]
+        )
+
+    async def UpdateAlias(
+        self, request: aliases_pb2.UpdateAliasRequest, context: Context
+    ) -> aliases_pb2.UpdateAliasResponse:
+        _, function, _, alias = request.alias.name.split("/")
+        tenant = tenant_of(context)
+        self.routes[tenant, function, alias] = [
+            (spec_of(tenant, function, route.version), route.weight) for route in request.alias.routes
+        ]
+        return aliases_pb2.UpdateAliasResponse(alias=request.alias)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds its services to a server."""
+        codestore_pb2_grpc.add_RouteServiceServicer_to_server(self, server)
+        functions_pb2_grpc.add_FunctionServiceServicer_to_server(self, server)
+        aliases_pb2_grpc.add_AliasServiceServicer_to_server(self, server)
+
+    def _has(self, tenant: str, function: str) -> bool:
+        return any(key[:2] == (tenant, function) for key in self.routes)
+
+
+def _function_not_found(function: str) -> StokerError:
+    return StokerError(
+        ErrorKind.NOT_FOUND, "FUNCTION_NOT_FOUND", f"name: there is no function `{function}`", field="name"
+    )
