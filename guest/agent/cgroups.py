@@ -1,5 +1,6 @@
-"""Control groups of containers: limits are set by crun, from the configuration; ends are told from here."""
+"""Control groups of containers: crun sets the first limits, from the configuration; later ones are set from here."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,15 @@ class Cgroup:
         self.path = f"/{PARENT}/{container}"
         """As crun wants it: below the mount point."""
         self._directory = ROOT / PARENT / container
+
+    def limit(self, limits: Mapping[str, str]) -> None:
+        """Sets limits, each by the name of its file.
+
+        Raises:
+            OSError: There is no such group any more.
+        """
+        for name, value in limits.items():
+            (self._directory / name).write_text(value)
 
     def kill(self) -> None:
         """Kills all processes in it, at once."""

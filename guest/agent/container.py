@@ -1,13 +1,13 @@
 """One container: blank, then with code loaded, one invocation at a time, then gone."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
-from agent import failures, mounts, oci_config
+from agent import failures, hostnames, mounts, oci_config
 from agent.cgroups import Cgroup
 from agent.failures import Ended, Failure
 from agent.oci_config import ContainerSpec
@@ -61,6 +61,12 @@ class Code:
     timeout_ms: int
     identity: Identity
     label: bytes
+    name: str
+    """The id that the container has from now on."""
+    memory_mib: int
+    """The limit on its memory from now on; 0 leaves it as it is."""
+    tmp_mib: int
+    """The size of its `/tmp` from now on; 0 leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +94,22 @@ class Answer:
     spans: tuple[Span, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How loading code ended."""
+
+    failure: Failure | None
+    """Why it can't be used, where it can't."""
+    spans: tuple[Span, ...]
+
+
 class Container:
     """A container whose runtime is starting or has started."""
 
     def __init__(
         self,
         spec: ContainerSpec,
+        pid: int,
         window: Path,
         cgroup: Cgroup,
         channel: RuntimeChannel,
@@ -103,7 +119,8 @@ class Container:
         """Takes over what has been made for the container.
 
         Args:
-            spec: What it is.
+            spec: What it was made as.
+            pid: Its first process.
             window: The directory over which its code is mounted.
             cgroup: Its control group.
             channel: The connection to its runtime.
@@ -111,16 +128,18 @@ class Container:
             resources: Removes all that was made for it.
         """
         self.spec = spec
+        self.id = spec.id
+        self.memory_mib = spec.memory_mib
         self.state = State.STARTING
         self.label = b""
         self.is_killed = False
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self.resources = resources
+        self._pid = pid
         self._window = window
         self._cgroup = cgroup
         self._channel = channel
         self._output = output
-        self._load_span: Span | None = None
 
     async def wait_until_ready(self) -> Failure | None:
         """Waits for the runtime; returns why it can't be used, where it can't."""
@@ -132,15 +151,24 @@ class Container:
         self.state = State.BLANK
         return None
 
-    async def load(self, code: Code) -> Failure | None:
-        """Makes code appear and imports its handler; returns why it can't be used, where it can't.
+    def rename(self, name: str, printed: Callable[[str, str, list[str]], None]) -> None:
+        """Gives it another id, under which what it prints is told from now on."""
+        self.id = name
+        self._output.redirect(printed)
+
+    async def load(self, code: Code) -> Loaded:
+        """Makes it the function's: its limits, its host name, its code; then imports the handler.
 
         Raises:
-            OSError: The code's directory can't be mounted.
+            OSError: The code can't be mounted, or the limits can't be set; it is of no use then.
         """
-        mounts.show_in_window(code.directory, self._window)
         self.state = State.LOADING
         self.label = code.label
+        bind, limits, load = Span("bind"), Span("limits"), Span("import")
+        with bind.measured():
+            mounts.show_in_window(code.directory, self._window)
+        with limits.measured():
+            self._make_functions(code)
         identity = code.identity
         header = {
             "type": "load",
@@ -151,24 +179,39 @@ class Container:
             "function_version": str(identity.version),
             "tenant": identity.tenant,
             "memory_limit_mib": identity.memory_mib,
-            "log_stream": f"{identity.function}/{identity.version}/{self.spec.id}",
+            "log_stream": f"{identity.function}/{identity.version}/{self.id}",
         }
-        span = Span("load")
         self._output.begin("")
-        with span.measured():
+        with load.measured():
             reply = await self._exchange(header, b"", code.timeout_ms, 0, "the import of its code")
         self._output.end()
+        spans = (bind, limits, load)
         if isinstance(reply, Failure):
-            return failures.while_loading(reply)
+            return Loaded(failures.while_loading(reply), spans)
         match reply.type:
             case "loaded":
-                self._load_span = span
                 self.state = State.IDLE
-                return None
+                return Loaded(None, spans)
             case "failed":
-                return failures.while_loading(failures.from_runtime(reply.header))
+                return Loaded(failures.while_loading(failures.from_runtime(reply.header)), spans)
             case other:
-                return failures.while_loading(await self._misused(f"a message of type {other!r}"))
+                return Loaded(failures.while_loading(await self._misused(f"a message of type {other!r}")), spans)
+
+    def _make_functions(self, code: Code) -> None:
+        """Gives it what a function's container has, where a blank one has it otherwise."""
+        made = self.spec
+        memory_mib, tmp_mib = code.memory_mib or made.memory_mib, code.tmp_mib or made.tmp_mib
+        if memory_mib != made.memory_mib or made.is_in_background:
+            self._cgroup.limit(oci_config.memory_limits(memory_mib))
+            self.memory_mib = memory_mib
+        if tmp_mib != made.tmp_mib:
+            root = f"/proc/{self._pid}/root"
+            mounts.resize_tmpfs(root + oci_config.HOME, tmp_mib)
+            shared_mib = oci_config.shared_memory_mib(tmp_mib)
+            if shared_mib != oci_config.shared_memory_mib(made.tmp_mib):
+                mounts.resize_tmpfs(root + oci_config.SHARED_MEMORY, shared_mib)
+        if self.id != made.id:
+            hostnames.set_hostname_of(self._pid, self.id)
 
     async def invoke(self, invocation: Invocation) -> Answer:
         """Runs an invocation. If this task is cancelled, the container is killed."""
@@ -181,8 +224,7 @@ class Container:
             "traceparent": child_traceparent(invocation.traceparent, span),
             "max_response_bytes": invocation.max_response_bytes,
         }
-        spans = (span,) if self._load_span is None else (self._load_span, span)
-        self._load_span = None
+        spans = (span,)
         self.state = State.BUSY
         self._output.begin(invocation.id)
         with span.measured():
@@ -251,7 +293,7 @@ class Container:
             await self.wait_for_end()
             return failures.timed_out(timeout_ms, doing)
         except ChannelClosed:
-            return failures.exited(await self._end(), doing, self.spec.memory_mib)
+            return failures.exited(await self._end(), doing, self.memory_mib)
         except ChannelMisused as error:
             return await self._misused(str(error))
         except asyncio.CancelledError:

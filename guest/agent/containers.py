@@ -10,13 +10,12 @@ from stoker_ttrpc.errors import Code as StatusCode
 from stoker_ttrpc.errors import RpcError
 
 from agent.children import Children
-from agent.container import REMOVAL_TIMEOUT_S, Answer, Code, Container, Invocation, State
+from agent.container import REMOVAL_TIMEOUT_S, Answer, Code, Container, Invocation, Loaded, State
 from agent.creation import make_container
 from agent.crun import Crun, CrunFailed
 from agent.events import Events
-from agent.failures import Failure
 from agent.oci_config import ContainerSpec
-from agent.runtimes import Runtime
+from agent.runtimes import Runtime, vm_memory_mib
 
 MAX_CONTAINERS = 64
 
@@ -42,6 +41,7 @@ class Containers:
         self._events = events
         self._runtimes = runtimes
         self._containers: dict[str, Container] = {}
+        # These two by the ids that containers were made with.
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._slots: dict[str, int] = {}
 
@@ -54,7 +54,9 @@ class Containers:
         """The containers that can be used."""
         return [each for each in self._containers.values() if each.state is not State.GONE and not each.is_killed]
 
-    async def create(self, container: str, runtime: str, memory_mib: int, tmp_mib: int) -> None:
+    async def create(
+        self, container: str, runtime: str, memory_mib: int, tmp_mib: int, *, is_in_background: bool
+    ) -> None:
         """Makes a blank container, and returns when its runtime has started.
 
         Raises:
@@ -63,15 +65,13 @@ class Containers:
         if runtime not in self._runtimes:
             known = ", ".join(self.runtimes)
             raise RpcError(StatusCode.INVALID_ARGUMENT, f"runtime: {runtime!r} is not in this image; it has {known}")
-        if container in self._slots:
-            raise RpcError(StatusCode.ALREADY_EXISTS, f"container: {container} exists already, or is being removed")
+        self._check_unused(container)
         if len(self._slots) >= MAX_CONTAINERS:
             raise RpcError(StatusCode.RESOURCE_EXHAUSTED, f"{MAX_CONTAINERS} containers exist, the most there may be")
         slot = next(number for number in range(MAX_CONTAINERS) if number not in self._slots.values())
         self._slots[container] = slot
-        spec = ContainerSpec(
-            container, tuple(self._runtimes[runtime].command_for(memory_mib)), memory_mib, tmp_mib, slot
-        )
+        command = tuple(self._runtimes[runtime].command_for(vm_memory_mib()))
+        spec = ContainerSpec(container, runtime, command, memory_mib, tmp_mib, slot, is_in_background)
         async with AsyncExitStack() as resources:
             resources.callback(self._slots.pop, container)
             try:
@@ -89,16 +89,25 @@ class Containers:
                 f"container {container}: {failure.message}{f'; it printed: {said}' if said else ''}",
             )
 
-    async def load(self, container: str, code: Code) -> Failure | None:
-        """Loads code into a blank container; where it can't be loaded, the container is destroyed.
+    async def load(self, container: str, code: Code) -> Loaded:
+        """Loads code into a blank container, which has another id then; where it can't be, the container is destroyed.
 
         Raises:
-            RpcError: The container isn't there, or isn't blank.
+            RpcError: The container isn't there, or isn't blank; the id is another's; or it can't be made ready.
         """
-        failure = await self._find(container, State.BLANK).load(code)
-        if failure is not None:
-            await self.destroy(container)
-        return failure
+        found = self._find(container, State.BLANK)
+        if code.name != container:
+            self._check_unused(code.name)
+            self._containers[code.name] = self._containers.pop(container)
+            found.rename(code.name, partial(self._events.printed, code.name))
+        try:
+            loaded = await found.load(code)
+        except OSError as error:
+            await self.destroy(code.name)
+            raise RpcError(StatusCode.INTERNAL, f"container {code.name} can't be made ready: {error}") from error
+        if loaded.failure is not None:
+            await self.destroy(code.name)
+        return loaded
 
     async def invoke(self, container: str, invocation: Invocation) -> Answer:
         """Runs an invocation in a container that has code and is idle.
@@ -116,10 +125,14 @@ class Containers:
         """
         if (found := self._containers.get(container)) is not None:
             found.kill()
-            life = self._lives[container]
+            life = self._lives[found.spec.id]
             await asyncio.wait((life,), timeout=REMOVAL_TIMEOUT_S)
             if not life.done():
                 raise RpcError(StatusCode.INTERNAL, f"container {container}: its processes don't end")
+
+    def _check_unused(self, container: str) -> None:
+        if container in self._slots or container in self._containers:
+            raise RpcError(StatusCode.ALREADY_EXISTS, f"container: {container} exists already, or is being removed")
 
     def _find(self, container: str, wanted: State) -> Container:
         found = self._containers.get(container)
@@ -137,12 +150,11 @@ class Containers:
         code = await end
         is_surprise = container.state in (State.BLANK, State.IDLE) and not container.is_killed
         ended = container.finish(code)
-        name = container.spec.id
         if is_surprise:
-            self._events.exited(name, ended.reason)
+            self._events.exited(container.id, ended.reason)
         try:
             await container.resources.aclose()
         except OSError:
-            log.exception("container %s left something behind", name)
+            log.exception("container %s left something behind", container.id)
         finally:
-            del self._containers[name], self._lives[name]
+            del self._containers[container.id], self._lives[container.spec.id]

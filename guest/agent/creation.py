@@ -58,13 +58,13 @@ async def make_container(
         resources.callback(output.close)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         theirs.callback(os.close, null)
-        end = await crun.run(
+        pid, end = await crun.run(
             spec.id,
             bundle,
             config(spec, str(mounts.CONTAINER_ROOT), str(window), cgroup.path, os.uname().machine),
             {0: null, 1: stdout[1], 2: stderr[1], CHANNEL_FILE: other.fileno()},
         )
-    return Container(spec, window, cgroup, channel, output, resources), end
+    return Container(spec, pid, window, cgroup, channel, output, resources), end
 
 
 def _pipe(user_id: int, theirs: ExitStack) -> tuple[int, int]:

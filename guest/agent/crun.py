@@ -27,8 +27,8 @@ class Crun:
 
     async def run(
         self, container: str, bundle: Path, config: Mapping[str, Any], files: Mapping[int, int]
-    ) -> "asyncio.Future[int]":
-        """Starts a container, and returns how its first process will end, as `Children.start` does.
+    ) -> "tuple[int, asyncio.Future[int]]":
+        """Starts a container, and returns its first process and how that will end, as `Children.start` does.
 
         Args:
             container: Its id.
@@ -48,7 +48,8 @@ class Crun:
                 container,
                 files,
             )
-            return self._children.watch(int(pid_file.read_text()))
+            pid = int(pid_file.read_text())
+            return pid, self._children.watch(pid)
 
     async def delete(self, container: str, bundle: Path) -> None:
         """Kills a container, where it still runs, and removes all that crun has made for it.

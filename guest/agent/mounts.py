@@ -24,6 +24,9 @@ MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 
 # The C library of the guest has no functions for these; the numbers are the same on all architectures.
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442
+SYS_FSCONFIG, SYS_FSPICK = 431, 433
+FSPICK_CLOEXEC, FSPICK_SYMLINK_NOFOLLOW = 1, 2
+FSCONFIG_SET_STRING, FSCONFIG_CMD_RECONFIGURE = 1, 7
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,6 +83,20 @@ def show_in_window(source: Path, window: Path) -> None:
         _call(SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, bytes(window), MOVE_MOUNT_F_EMPTY_PATH)
     finally:
         os.close(tree)
+
+
+def resize_tmpfs(mount_point: str, size_mib: int) -> None:
+    """Changes the size of a tmpfs, which may be mounted in another mount namespace alone.
+
+    Raises:
+        OSError: It isn't there, or holds more than that.
+    """
+    context = _call(SYS_FSPICK, AT_FDCWD, mount_point.encode(), FSPICK_CLOEXEC | FSPICK_SYMLINK_NOFOLLOW)
+    try:
+        _call(SYS_FSCONFIG, context, FSCONFIG_SET_STRING, b"size", f"{size_mib}m".encode(), 0)
+        _call(SYS_FSCONFIG, context, FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+    finally:
+        os.close(context)
 
 
 def remove_window(directory: Path) -> None:

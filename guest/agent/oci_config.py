@@ -16,9 +16,13 @@ SHARED_MEMORY_MIB = 64
 OOM_SCORE = 500
 """When the VM's memory ends, containers go before the agent."""
 
+BACKGROUND_CPU_WEIGHT = 10
+"""A runtime that starts and nobody waits for leaves the processor to functions that run: they weigh 50 and more."""
+
 MEBIBYTE = 1024 * 1024
 CODE = "/var/task"
 HOME = "/tmp"  # noqa: S108 - in the container, which has it for itself
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - as above
 
 HIDDEN = (
     "/proc/acpi",
@@ -49,11 +53,14 @@ class ContainerSpec:
     """What a container shall be."""
 
     id: str
+    runtime: str
     command: tuple[str, ...]
     memory_mib: int
     tmp_mib: int
     slot: int
     """Which range of user ids it has, counted from 0. No two containers of a VM share one."""
+    is_in_background: bool = False
+    """Whether it leaves the processor to others until it gets its code."""
 
     @property
     def first_id(self) -> int:
@@ -111,25 +118,38 @@ def config(spec: ContainerSpec, root: str, window: str, cgroup: str, machine: st
     }
 
 
+def memory_limits(memory_mib: int) -> dict[str, str]:
+    """The limits that follow from a container's memory, by the names of their files."""
+    return {
+        "memory.max": str(memory_mib * MEBIBYTE),
+        # Processors are shared in proportion to memory, and are there for whoever needs them while others don't.
+        "cpu.weight": str(max(1, min(10_000, memory_mib * 100 // 128))),
+    }
+
+
+def shared_memory_mib(tmp_mib: int) -> int:
+    """The size of `/dev/shm` in MiB, where `/tmp` has this size."""
+    return min(SHARED_MEMORY_MIB, tmp_mib)
+
+
 def _limits(spec: ContainerSpec) -> dict[str, str]:
     return {
-        "memory.max": str(spec.memory_mib * MEBIBYTE),
+        **memory_limits(spec.memory_mib),
         "memory.swap.max": "0",
         # A function that lost one of its processes would go on in a state that nobody foresaw.
         "memory.oom.group": "1",
         "pids.max": str(MAX_PROCESSES),
-        # Processors are shared in proportion to memory, and are there for whoever needs them while others don't.
-        "cpu.weight": str(max(1, min(10_000, spec.memory_mib * 100 // 128))),
+        **({"cpu.weight": str(BACKGROUND_CPU_WEIGHT)} if spec.is_in_background else {}),
     }
 
 
 def _mounts(spec: ContainerSpec, window: str) -> list[dict[str, Any]]:
-    shared_memory_mib = min(SHARED_MEMORY_MIB, spec.tmp_mib)
+    shared_mib = shared_memory_mib(spec.tmp_mib)
     return [
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "mode=755", "size=64k"),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"),
-        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={shared_memory_mib}m"),  # noqa: S108 - as above
+        _mount(SHARED_MEMORY, "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={shared_mib}m"),
         _mount(HOME, "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777", f"size={spec.tmp_mib}m"),
         _mount(CODE, "bind", window, "rbind", "rslave", "ro", "nosuid", "nodev"),
     ]

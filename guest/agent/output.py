@@ -67,6 +67,11 @@ class Output:
             os.set_blocking(pipe, False)
             asyncio.get_running_loop().add_reader(pipe, self._read, pipe)
 
+    def redirect(self, printed: Callable[[str, str, list[str]], None]) -> None:
+        """From here on lines are told there."""
+        self._take_rest()
+        self._printed = printed
+
     def begin(self, invocation_id: str) -> None:
         """From here on lines belong to this invocation."""
         self._take_rest()

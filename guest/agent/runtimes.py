@@ -5,6 +5,7 @@ what a runtime must do.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,16 @@ class Runtime:
 
     name: str
     command: tuple[str, ...]
-    """The program's path in the container and its arguments; `{memory_mib}` stands for the container's limit."""
+    """The program's path in the container and its arguments; `{memory_mib}` stands for the VM's memory."""
 
     def command_for(self, memory_mib: int) -> list[str]:
-        """The command in a container with this limit on its memory."""
+        """The command in a VM with this memory. What the container gets of it is only known when it gets its code."""
         return [part.replace("{memory_mib}", str(memory_mib)) for part in self.command]
+
+
+def vm_memory_mib() -> int:
+    """The memory of this VM, as far as its kernel leaves it to processes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
 def find_runtimes(directory: Path) -> Mapping[str, Runtime]:

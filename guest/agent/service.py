@@ -1,6 +1,5 @@
 """The guest service: what the host asks, translated, done, and translated back."""
 
-import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -15,6 +14,7 @@ from agent.container import Code, Identity, Invocation, State
 from agent.containers import Containers
 from agent.events import Events, Exited, Lines
 from agent.failures import Failure
+from agent.runtimes import vm_memory_mib
 from agent.tracing import Span
 
 NAME = "stoker.guest.v1.GuestService"
@@ -72,7 +72,7 @@ class GuestService:
         return self._messages.HelloResponse(
             image=self._image,
             boot_id=self._boot_id,
-            container_memory_mib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20 - RESERVED_MIB,
+            container_memory_mib=vm_memory_mib() - RESERVED_MIB,
             runtimes=self._containers.runtimes,
         )
 
@@ -105,6 +105,7 @@ class GuestService:
             request.runtime,
             checks.within("memory_mib", request.memory_mib, 16, MAX_MEMORY_MIB),
             checks.within("tmp_mib", request.tmp_mib, 1, MAX_MEMORY_MIB),
+            is_in_background=request.in_background,
         )
         return self._messages.CreateContainerResponse()
 
@@ -122,9 +123,14 @@ class GuestService:
             checks.within("timeout_ms", request.timeout_ms, 1, MAX_TIMEOUT_MS),
             Identity(of.tenant, of.function, of.version, of.memory_mib),
             request.label,
+            checks.name("name", request.name or request.container),
+            checks.within("memory_mib", request.memory_mib, 0, MAX_MEMORY_MIB),
+            checks.within("tmp_mib", request.tmp_mib, 0, MAX_MEMORY_MIB),
         )
-        failure = await self._containers.load(checks.name("container", request.container), code)
-        return self._messages.LoadCodeResponse(failure=self._failure(failure))
+        loaded = await self._containers.load(checks.name("container", request.container), code)
+        return self._messages.LoadCodeResponse(
+            failure=self._failure(loaded.failure), spans=[self._span(span) for span in loaded.spans]
+        )
 
     async def invoke(self, request: Any) -> Any:
         """Runs an invocation."""
@@ -157,7 +163,9 @@ class GuestService:
         response = self._messages.ListContainersResponse()
         for container in self._containers.all():
             is_loaded = container.state in (State.IDLE, State.BUSY)
-            response.containers.add(container=container.spec.id, is_loaded=is_loaded, label=container.label)
+            response.containers.add(
+                container=container.id, is_loaded=is_loaded, label=container.label, runtime=container.spec.runtime
+            )
         return response
 
     async def watch(self, _: Any) -> AsyncGenerator[Any, None]:

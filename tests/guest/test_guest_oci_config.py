@@ -59,7 +59,7 @@ def test_limits_are_those_asked_for(spec: ContainerSpec) -> None:
 
 
 def test_code_appears_read_only_in_a_container_that_runs() -> None:
-    told = json.loads(json.dumps(made(ContainerSpec("c-1", ("x",), 128, 16, 0))))
+    told = json.loads(json.dumps(made(ContainerSpec("c-1", "python3", ("x",), 128, 16, 0))))
     (code,) = [mount for mount in told["mounts"] if mount["destination"] == "/var/task"]
     assert code["source"] == "/run/stoker/containers/c/code"
     assert {"rbind", "rslave", "ro", "nodev"} <= {*code["options"]}
@@ -70,7 +70,7 @@ def test_code_appears_read_only_in_a_container_that_runs() -> None:
 def test_no_two_containers_share_a_user_id(one: int, other: int) -> None:
     ranges = [
         range(spec.first_id, spec.first_id + 65536)
-        for spec in (ContainerSpec("c", ("x",), 128, 16, slot) for slot in (one, other))
+        for spec in (ContainerSpec("c", "python3", ("x",), 128, 16, slot) for slot in (one, other))
     ]
     assert (one == other) == bool(range(max(r.start for r in ranges), min(r.stop for r in ranges)))
     assert all(r.start >= 65536 for r in ranges), "a container must not have the ids of the VM's own users"

@@ -1,13 +1,14 @@
 // The life of a container's first process: blank, loaded, then one invocation after another.
 //
-// It is started with a heap limit as large as the container's memory, so that a function that uses too much is always
-// killed by the container's limit, and told apart from one that aborts.
+// It is started with a heap limit as large as the VM's memory, as nobody knows yet what its function will get, so that a
+// function that uses too much is always killed by the container's limit, and told apart from one that aborts.
 'use strict';
 
 const { Channel } = require('./channel.js');
 const { Context } = require('./context.js');
 const { describe, printToLog } = require('./failures.js');
 const { decodeEvent, encodeResponse, findHandler } = require('./function.js');
+const { collectOften } = require('./heap.js');
 const { reseed } = require('./randomness.js');
 
 // Modules that functions often load. They are here before the code is, and so cost the function no time.
@@ -26,6 +27,7 @@ process.on('uncaughtException', (error) => {
 async function load(message) {
   Object.assign(process.env, message.environment);
   reseed();
+  collectOften(message.memory_limit_mib);
   process.chdir(message.code);
   return findHandler(message.code, message.handler);
 }
