@@ -112,12 +112,17 @@ async def test_a_broken_rule_deep_in_a_message_is_named_by_its_path() -> None:
 
 async def test_an_error_keeps_everything_on_its_way_to_the_caller() -> None:
     raised = StokerError(
-        ErrorKind.RESOURCE_EXHAUSTED, "QUEUE_FULL", "try again", metadata={"limit": "3"}, retry_after_s=1.5
+        ErrorKind.RESOURCE_EXHAUSTED,
+        "QUEUE_FULL",
+        "try again",
+        metadata={"limit": "3"},
+        retry_after_s=1.5,
+        quota="tenants/ann",
     )
     async with serving(raised) as channel:
         error = await failure_of(get(channel, "functions/hello"))
     assert (error.kind, error.reason, error.message) == (raised.kind, "QUEUE_FULL", "try again")
-    assert (error.metadata, error.retry_after_s) == ({"limit": "3"}, 1.5)
+    assert (error.metadata, error.retry_after_s, error.quota) == ({"limit": "3"}, 1.5, "tenants/ann")
 
 
 async def test_a_fault_of_stoker_tells_nothing_of_its_inside() -> None:

@@ -43,6 +43,7 @@ class StokerError(Exception):
         field: str = "",
         metadata: Mapping[str, str] | None = None,
         retry_after_s: float | None = None,
+        quota: str = "",
     ) -> None:
         """Makes an error.
 
@@ -53,6 +54,7 @@ class StokerError(Exception):
             field: The request's field at fault, as a path (`alias.routes`); empty where there is none.
             metadata: More for programs.
             retry_after_s: When trying again makes sense; None where it does not.
+            quota: Whose limit is reached, as a resource (`functions/hello`, `tenants/ann`); empty where it is no quota.
         """
         super().__init__(message)
         self.kind = kind
@@ -61,6 +63,7 @@ class StokerError(Exception):
         self.field = field
         self.metadata: dict[str, str] = dict(metadata or {})
         self.retry_after_s = retry_after_s
+        self.quota = quota
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"

@@ -1,7 +1,7 @@
 """The one place where errors become gRPC statuses, and gRPC statuses errors.
 
-A status carries `google.rpc.ErrorInfo`, and where they help `BadRequest` and `RetryInfo`. It travels as metadata, of
-which gRPC takes 8 KiB for certain; so texts, which may quote what a caller sent, are cut.
+A status carries `google.rpc.ErrorInfo`, and where they help `BadRequest`, `QuotaFailure` and `RetryInfo`. It travels as
+metadata, of which gRPC takes 8 KiB for certain; so texts, which may quote what a caller sent, are cut.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, QuotaFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from stoker_service.errors import DOMAIN, ErrorKind, StokerError
@@ -52,6 +52,10 @@ def details_of(error: StokerError, violations: Violations = ()) -> bytes:
         for field, description in violations[:MAX_VIOLATIONS]:
             bad_request.field_violations.add(field=short(field, 100), description=short(description, 200))
         status.details.add().Pack(bad_request)
+    if error.quota:
+        quota = QuotaFailure()
+        quota.violations.add(subject=short(error.quota, 100), description=short(error.message, 200))
+        status.details.add().Pack(quota)
     if error.retry_after_s is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
@@ -69,12 +73,15 @@ def error_from_rpc(failure: grpc.aio.AioRpcError) -> StokerError:
     for detail in _details(failure):
         info = ErrorInfo()
         bad_request = BadRequest()
+        quota = QuotaFailure()
         retry = RetryInfo()
         if detail.Unpack(info):
             error.reason = info.reason
             error.metadata = dict(info.metadata)
         elif detail.Unpack(bad_request) and bad_request.field_violations:
             error.field = bad_request.field_violations[0].field
+        elif detail.Unpack(quota) and quota.violations:
+            error.quota = quota.violations[0].subject
         elif detail.Unpack(retry):
             error.retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
     return error
