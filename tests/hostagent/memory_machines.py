@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from stoker_hostagent.accelerator import Accelerator
-from stoker_hostagent.guest_messages import Code, Failure, GuestContainer, GuestSpan, Invocation, InvokeResult
+from stoker_hostagent.guest_messages import (
+    Code,
+    Failure,
+    GuestContainer,
+    GuestFacts,
+    GuestSpan,
+    Invocation,
+    InvokeResult,
+    Loaded,
+)
 from stoker_hostagent.vm import GoneReason, Shape, Vm, VmListener, VmState
 from stoker_service.errors import ErrorKind, StokerError
 
@@ -17,6 +26,9 @@ TIMEOUT_FAILURE = Failure(2, "Timeout", "the handler overran its time", ())
 class MemoryContainer:
     """What a guest knows of a container."""
 
+    runtime: str = "python3"
+    memory_mib: int = 128
+    tmp_mib: int = 64
     code: Code | None = None
     invocations: list[Invocation] = field(default_factory=list[Invocation])
 
@@ -33,18 +45,30 @@ class MemoryGuest:
         self.is_reachable = True
         self.has_begun = asyncio.Event()
         self.has_changed = asyncio.Condition()
+        self.may_create = asyncio.Event()
+        self.may_create.set()
 
-    async def create_container(self, container: str, runtime: str, memory_mib: int, tmp_mib: int) -> None:
+    async def wait_answer(self) -> GuestFacts:
         self._check()
-        self.containers[container] = MemoryContainer()
+        return GuestFacts("image", "boot", 300, ("nodejs", "python3"))
 
-    async def load_code(self, container: str, code: Code) -> Failure | None:
+    async def create_container(
+        self, container: str, runtime: str, memory_mib: int, tmp_mib: int, *, is_in_background: bool = False
+    ) -> None:
         self._check()
+        await self.may_create.wait()
+        self.containers[container] = MemoryContainer(runtime, memory_mib, tmp_mib)
+        await self._tell()
+
+    async def load_code(self, container: str, code: Code) -> Loaded:
+        self._check()
+        loaded = self.containers.pop(container)
         if code.handler == "main.missing":
-            del self.containers[container]
-            return LOAD_FAILURE
-        self.containers[container].code = code
-        return None
+            return Loaded(LOAD_FAILURE)
+        loaded.code = code
+        loaded.memory_mib, loaded.tmp_mib = code.memory_mib or loaded.memory_mib, code.tmp_mib or loaded.tmp_mib
+        self.containers[code.name or container] = loaded
+        return Loaded(None, (GuestSpan("import", 1_000, 2_000, "0123456789abcdef"),))
 
     async def invoke(self, invocation: Invocation) -> InvokeResult:
         self._check()
@@ -70,13 +94,12 @@ class MemoryGuest:
     async def destroy_container(self, container: str) -> None:
         self._check()
         self.containers.pop(container, None)
-        async with self.has_changed:
-            self.has_changed.notify_all()
+        await self._tell()
 
     async def list_containers(self) -> Sequence[GuestContainer]:
         self._check()
         return [
-            GuestContainer(id, one.code is not None, one.code.label if one.code else b"")
+            GuestContainer(id, one.code is not None, one.code.label if one.code else b"", one.runtime)
             for id, one in self.containers.items()
         ]
 
@@ -84,6 +107,22 @@ class MemoryGuest:
         """Waits until the container has been destroyed."""
         async with asyncio.timeout(5), self.has_changed:
             await self.has_changed.wait_for(lambda: container not in self.containers)
+
+    async def wait_for_blanks(self, *runtimes: str) -> list[str]:
+        """Waits until there are blank containers of just these runtimes; returns their ids."""
+
+        def found() -> list[str]:
+            return [id for id, one in self.containers.items() if one.code is None]
+
+        async with asyncio.timeout(5), self.has_changed:
+            await self.has_changed.wait_for(
+                lambda: sorted(self.containers[id].runtime for id in found()) == sorted(runtimes)
+            )
+        return found()
+
+    async def _tell(self) -> None:
+        async with self.has_changed:
+            self.has_changed.notify_all()
 
     def _check(self) -> None:
         if not self.is_reachable:

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from stoker_hostagent.guest import Guest
 from stoker_hostagent.guest_channel import SERVICE, GuestChannel
-from stoker_hostagent.guest_messages import Code, Failure, FunctionIdentity, GuestContainer, GuestFacts, Invocation
+from stoker_hostagent.guest_messages import (
+    Code,
+    Failure,
+    FunctionIdentity,
+    GuestContainer,
+    GuestFacts,
+    Invocation,
+    Loaded,
+)
 from stoker_protos.guest.v1 import guest_pb2, transport_pb2
 from stoker_service.errors import ErrorKind, StokerError
 from stoker_ttrpc.errors import RpcError
@@ -251,7 +259,7 @@ async def test_calls_arrive_as_they_were_meant(fake: FakeGuest) -> None:
     )
     async with fake.listening(), channel_to(fake) as (channel, _):
         guest = Guest(channel)
-        assert await guest.load_code("c-1", code) == Failure(2, "ValueError", "bad", ("a", "b"))
+        assert await guest.load_code("c-1", code) == Loaded(Failure(2, "ValueError", "bad", ("a", "b")))
         result = await guest.invoke(invocation)
         assert await guest.list_containers() == [GuestContainer("c-1", True, b"label")]
     assert (result.payload, result.failure, result.run_ns, result.spans[0].name) == (b"1", None, 7, "handler")

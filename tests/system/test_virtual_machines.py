@@ -137,7 +137,7 @@ async def load_function(machines: VirtualMachines) -> None:
     await guest.create_container(CONTAINER, "python3", 128, 16)
     identity = FunctionIdentity("acme", "hello", 1, 128)
     code = Code(shares.CODE, SHA256, "main.handler", {}, 20_000, identity, b"version 1")
-    assert await guest.load_code(CONTAINER, code) is None
+    assert (await guest.load_code(CONTAINER, code)).failure is None
 
 
 async def invoke_function(machines: VirtualMachines) -> dict[str, object]:

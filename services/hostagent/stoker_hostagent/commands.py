@@ -18,8 +18,9 @@ from stoker_service.validation import violations_of
 from stoker_hostagent import errors
 from stoker_hostagent.container_life import ContainerLife, Created
 from stoker_hostagent.containers import Containers
+from stoker_hostagent.tracing import command_span
 from stoker_hostagent.vm import Shape, Vm
-from stoker_hostagent.wire import failure_to_proto, lease_from, shape_from_proto, version_from_spec
+from stoker_hostagent.wire import failure_to_proto, lease_from, shape_from_proto, start_to_proto, version_from_spec
 
 log = structlog.get_logger()
 
@@ -91,7 +92,8 @@ class Commands:
         if before:
             await asyncio.wait(before)
         try:
-            created = await self._do(command)
+            with command_span(command.WhichOneof("command") or "unknown", command.traceparent):
+                created = await self._do(command)
         except StokerError as error:
             log.warning("command.failed", command=command.WhichOneof("command"), error=str(error))
             result = _failed(command, error)
@@ -106,6 +108,7 @@ class Commands:
             result = hosts_pb2.CommandResult(
                 command_id=command.command_id,
                 init_ms=created.init_ms,
+                start=start_to_proto(created.start),
                 load_error=failure_to_proto(created.load_failure) if created.load_failure else None,
             )
         self._report(result)

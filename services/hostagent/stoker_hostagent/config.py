@@ -76,6 +76,12 @@ class HostAgentSettings(ServiceSettings):
         default=8, ge=1, le=1024, description="How much is kept of what one function printed, in MiB."
     )
     log_total_mib: int = Field(default=1024, ge=1, description="How much is kept of what all of them printed, in MiB.")
+    blank_containers: int = Field(
+        default=1,
+        ge=0,
+        le=8,
+        description="How many containers of each language runtime wait without code in each VM, where memory is free.",
+    )
     load_s: float = Field(
         default=30.0, gt=0, le=900, description="How long a function's code may take to be loaded, in seconds."
     )

@@ -9,10 +9,12 @@ import structlog
 from stoker_service.background import Background
 from stoker_service.errors import StokerError
 
-from stoker_hostagent import errors, labels, shares
+from stoker_hostagent import errors, labels, shares, tracing
+from stoker_hostagent.activity import Activity
+from stoker_hostagent.blanks import BlankGuest, Blanks, is_blank
 from stoker_hostagent.code_cache import Artifact, CodeCache
-from stoker_hostagent.containers import Container, ContainerGoneReason, Containers, ContainerState
-from stoker_hostagent.guest_messages import Code, Failure, FunctionIdentity, GuestContainer, Invocation, InvokeResult
+from stoker_hostagent.containers import Container, ContainerGoneReason, Containers, ContainerState, Start
+from stoker_hostagent.guest_messages import Code, Failure, FunctionIdentity, Invocation, InvokeResult, Loaded
 from stoker_hostagent.leases import Lease
 from stoker_hostagent.versions import Version
 from stoker_hostagent.vm import Vm, VmState
@@ -24,27 +26,15 @@ DESTROY_AGAIN_S = 0.5
 """How long after a container could not be destroyed it is tried again, in seconds; twice as long each time."""
 
 
-class ContainerGuest(Protocol):
+class ContainerGuest(BlankGuest, Protocol):
     """A VM's guest agent, as far as containers need it. `guest.Guest` says how each call behaves."""
 
-    async def create_container(self, container: str, runtime: str, memory_mib: int, tmp_mib: int) -> None:
-        """Makes a blank container."""
-        ...
-
-    async def load_code(self, container: str, code: Code) -> Failure | None:
+    async def load_code(self, container: str, code: Code) -> Loaded:
         """Loads code into a blank container."""
         ...
 
     async def invoke(self, invocation: Invocation) -> InvokeResult:
         """Runs an invocation in a loaded container."""
-        ...
-
-    async def destroy_container(self, container: str) -> None:
-        """Kills a container and removes all it left."""
-        ...
-
-    async def list_containers(self) -> Sequence[GuestContainer]:
-        """Lists the containers."""
         ...
 
 
@@ -70,6 +60,8 @@ class Created:
 
     init_ms: float
     """How long making it and loading the code took, in milliseconds; 0 where it was there already."""
+    start: Start | None = None
+    """None where it was there already."""
     load_failure: Failure | None = None
     """Set when the function's own code failed to load; there is no container then."""
 
@@ -78,7 +70,15 @@ class ContainerLife:
     """Makes, destroys and adopts containers."""
 
     def __init__(
-        self, containers: Containers, machines: Machines, code: CodeCache, background: Background, *, load_s: float
+        self,
+        containers: Containers,
+        machines: Machines,
+        code: CodeCache,
+        blanks: Blanks,
+        activity: Activity,
+        background: Background,
+        *,
+        load_s: float,
     ) -> None:
         """Begins with nothing under way.
 
@@ -86,18 +86,24 @@ class ContainerLife:
             containers: The book.
             machines: The VMs to make containers in.
             code: What they run.
+            blanks: Those that wait for code.
+            activity: Told of what is under way.
             background: What owns the destroying.
             load_s: How long loading code may take, in seconds.
         """
         self._containers = containers
         self._machines = machines
         self._code = code
+        self._blanks = blanks
+        self._activity = activity
         self._background = background
         self._load_s = load_s
         self._ends: dict[str, asyncio.Task[None]] = {}
 
     async def create(self, container_id: str, vm_id: str, version: Version, lease: Lease | None) -> Created:
-        """Makes a container in a VM of the version's tenant, and loads the version into it. One that is there will do.
+        """Gives a version a container in a VM of its tenant: a blank one that gets the code, else a new one.
+
+        A container of that id that is there and has the version loaded will do.
 
         Raises:
             StokerError: CONTAINER_EXISTS, VM_NOT_OF_TENANT, CONTAINER_LOST, the code cache's or the guest's; nothing
@@ -116,7 +122,8 @@ class ContainerLife:
         self._containers.add(Container(container_id, vm_id, version, ContainerState.CREATING, lease))
         is_made = False
         try:
-            failure = await self._make(container_id, vm_id, version)
+            with self._activity.under_way(vm_id):
+                start, failure = await self._make(container_id, vm_id, version)
             if failure is None:
                 self._containers.set_state(container_id, ContainerState.LOADED)
             else:
@@ -133,16 +140,33 @@ class ContainerLife:
             tenant=version.tenant,
             function=version.function,
             version=version.number,
+            start=start.value,
             init_ms=round(init_ms, 1),
         )
-        return Created(init_ms, failure)
+        return Created(init_ms, start, failure)
 
-    async def _make(self, container_id: str, vm_id: str, version: Version) -> Failure | None:
-        guest = self._machines.guest(vm_id)
-        await _both(
-            self._code.hold(container_id, artifact_of(version)),
-            guest.create_container(container_id, version.runtime, version.memory_mib, version.tmp_mib),
-        )
+    async def _make(self, container_id: str, vm_id: str, version: Version) -> tuple[Start, Failure | None]:
+        blank = await self._blanks.take(vm_id, version.runtime)
+        if blank is None:
+            await _both(self._hold(container_id, version), self._create_blank(container_id, vm_id, version))
+            return Start.COLD, await self._load(container_id, container_id, vm_id, version)
+        try:
+            await self._hold(container_id, version)
+            return Start.PRIMED, await self._load(blank, container_id, vm_id, version)
+        except BaseException:
+            self._blanks.discard(vm_id, blank)
+            raise
+
+    async def _hold(self, container_id: str, version: Version) -> None:
+        with tracing.span("code.hold"):
+            await self._code.hold(container_id, artifact_of(version))
+
+    async def _create_blank(self, container_id: str, vm_id: str, version: Version) -> None:
+        with tracing.span("guest.create_container"):
+            guest = self._machines.guest(vm_id)
+            await guest.create_container(container_id, version.runtime, version.memory_mib, version.tmp_mib)
+
+    async def _load(self, blank: str, container_id: str, vm_id: str, version: Version) -> Failure | None:
         identity = FunctionIdentity(version.tenant, version.function, version.number, version.memory_mib)
         code = Code(
             share=shares.CODE,
@@ -152,8 +176,14 @@ class ContainerLife:
             timeout_ms=round(self._load_s * 1000),
             identity=identity,
             label=labels.label_of(version),
+            name=container_id,
+            memory_mib=version.memory_mib,
+            tmp_mib=version.tmp_mib,
         )
-        return await guest.load_code(container_id, code)
+        with tracing.span("guest.load"):
+            loaded = await self._machines.guest(vm_id).load_code(blank, code)
+            tracing.add_guest_spans(loaded.spans)
+        return loaded.failure
 
     async def destroy(self, container_id: str) -> None:
         """Destroys a container, and returns when it is gone. An unknown one is no error."""
@@ -195,13 +225,17 @@ class ContainerLife:
         """
         async with asyncio.TaskGroup() as group:
             for vm in self._machines.all():
-                if vm.state is VmState.ACTIVE:
+                if vm.state in (VmState.WARMING, VmState.ACTIVE):
                     group.create_task(self._adopt_vm(vm, leases))
 
     async def _adopt_vm(self, vm: Vm, leases: Mapping[str, Lease]) -> None:
         try:
             guest = self._machines.guest(vm.id)
-            for found in await guest.list_containers():
+            listed = await guest.list_containers()
+            self._blanks.adopt(vm.id, listed)
+            for found in listed:
+                if is_blank(found):
+                    continue
                 version = labels.version_from(found.label) if found.is_loaded else None
                 if version is None or version.tenant != vm.tenant or self._containers.find(found.id):
                     await guest.destroy_container(found.id)

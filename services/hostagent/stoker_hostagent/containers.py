@@ -29,6 +29,15 @@ class ContainerState(Enum):
     """Being destroyed."""
 
 
+class Start(Enum):
+    """How a container came to have its code."""
+
+    PRIMED = "primed"
+    """A blank one was there, and got it."""
+    COLD = "cold"
+    """One had to be made."""
+
+
 class ContainerGoneReason(Enum):
     """Why a container is no more."""
 
@@ -83,6 +92,10 @@ class Containers:
     def all(self) -> Sequence[Container]:
         """All containers at this moment."""
         return [page.container for page in self._pages.values()]
+
+    def memory_mib_in(self, vm_id: str) -> int:
+        """The limits of all containers in a VM together, in MiB."""
+        return sum(page.container.version.memory_mib for page in self._pages.values() if page.container.vm == vm_id)
 
     def find(self, container_id: str) -> Container | None:
         """A container, or None where there is none of that id."""

@@ -15,6 +15,7 @@ from stoker_hostagent.guest_messages import (
     GuestSpan,
     Invocation,
     InvokeResult,
+    Loaded,
 )
 
 CALL_S = 30.0
@@ -52,18 +53,24 @@ class Guest:
         request = guest_pb2.MountShareRequest(tag=tag, name=tag, read_only=True)
         await self._channel.call("MountShare", request, guest_pb2.MountShareResponse, CALL_S)
 
-    async def create_container(self, container: str, runtime: str, memory_mib: int, tmp_mib: int) -> None:
-        """Makes a blank container: the language runtime started, no code loaded."""
+    async def create_container(
+        self, container: str, runtime: str, memory_mib: int, tmp_mib: int, *, is_in_background: bool = False
+    ) -> None:
+        """Makes a blank container: the language runtime started, no code loaded.
+
+        One made in the background leaves the processor to others until it gets its code.
+        """
         request = guest_pb2.CreateContainerRequest(
-            container=container, runtime=runtime, memory_mib=memory_mib, tmp_mib=tmp_mib
+            container=container,
+            runtime=runtime,
+            memory_mib=memory_mib,
+            tmp_mib=tmp_mib,
+            in_background=is_in_background,
         )
         await self._channel.call("CreateContainer", request, guest_pb2.CreateContainerResponse, CALL_S)
 
-    async def load_code(self, container: str, code: Code) -> Failure | None:
-        """Binds code into a blank container and imports the handler.
-
-        Returns the function's failure where it could not be loaded; the container is destroyed then.
-        """
+    async def load_code(self, container: str, code: Code) -> Loaded:
+        """Makes a blank container the function's, under another id, and imports the handler."""
         request = guest_pb2.LoadCodeRequest(
             container=container,
             share=code.share,
@@ -78,10 +85,13 @@ class Guest:
                 memory_mib=code.identity.memory_mib,
             ),
             label=code.label,
+            name=code.name,
+            memory_mib=code.memory_mib,
+            tmp_mib=code.tmp_mib,
         )
         limit_s = code.timeout_ms / 1000 + GRACE_S
         answer = await self._channel.call("LoadCode", request, guest_pb2.LoadCodeResponse, limit_s)
-        return _failure(answer)
+        return Loaded(_failure(answer), _spans(answer))
 
     async def invoke(self, invocation: Invocation) -> InvokeResult:
         """Runs an invocation in a loaded container."""
@@ -103,7 +113,7 @@ class Guest:
             answer.run_ns,
             answer.log_tail,
             answer.container_lost,
-            tuple(GuestSpan(span.name, span.start_unix_ns, span.end_unix_ns, span.span_id) for span in answer.spans),
+            _spans(answer),
         )
 
     async def destroy_container(self, container: str) -> None:
@@ -115,7 +125,7 @@ class Guest:
         """Lists the containers, as after a restart of the host agent."""
         request = guest_pb2.ListContainersRequest()
         answer = await self._channel.call("ListContainers", request, guest_pb2.ListContainersResponse, CALL_S)
-        return [GuestContainer(each.container, each.is_loaded, each.label) for each in answer.containers]
+        return [GuestContainer(each.container, each.is_loaded, each.label, each.runtime) for each in answer.containers]
 
 
 def _failure(answer: guest_pb2.LoadCodeResponse | guest_pb2.InvokeResponse) -> Failure | None:
@@ -123,3 +133,7 @@ def _failure(answer: guest_pb2.LoadCodeResponse | guest_pb2.InvokeResponse) -> F
         return None
     told = answer.failure
     return Failure(told.kind, told.type, told.message, tuple(told.stack_trace))
+
+
+def _spans(answer: guest_pb2.LoadCodeResponse | guest_pb2.InvokeResponse) -> tuple[GuestSpan, ...]:
+    return tuple(GuestSpan(span.name, span.start_unix_ns, span.end_unix_ns, span.span_id) for span in answer.spans)

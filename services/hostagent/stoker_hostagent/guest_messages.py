@@ -42,6 +42,12 @@ class Code:
     identity: FunctionIdentity
     label: bytes
     """Kept with the container and given back by `list_containers`; the guest does not read it."""
+    name: str = ""
+    """The id that the container has from now on; empty leaves it as it is."""
+    memory_mib: int = 0
+    """The limit on its memory from now on, in MiB; 0 leaves it as it is."""
+    tmp_mib: int = 0
+    """The size of its `/tmp` from now on, in MiB; 0 leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,15 @@ class GuestSpan:
     end_unix_ns: int
     span_id: str
     """16 hexadecimal digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How loading code ended."""
+
+    failure: Failure | None
+    """Set where the code could not be loaded; the container is gone then."""
+    spans: tuple[GuestSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +121,4 @@ class GuestContainer:
     is_loaded: bool
     label: bytes
     """What was given with the code; empty before."""
+    runtime: str = ""

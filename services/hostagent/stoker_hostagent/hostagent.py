@@ -15,6 +15,8 @@ from stoker_service.errors import StokerError
 from stoker_service.server import Server, running_server
 
 from stoker_hostagent.accelerator import Accelerator
+from stoker_hostagent.activity import Activity
+from stoker_hostagent.blanks import Blanks
 from stoker_hostagent.code_cache import CodeCache
 from stoker_hostagent.codestore import Codestore
 from stoker_hostagent.commands import CommandedMachines, Commands
@@ -121,13 +123,31 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
                 vcpus=settings.vcpus,
                 accelerator=machines.accelerator.kind,
                 accelerator_reason=machines.accelerator.reason,
-                vms=map(vm_to_proto, machines.all()),
+                vms=map(vm_status, machines.all()),
                 containers=map(container_to_proto, containers.all()),
             )
 
-        reports = Reports(snapshot, MAX_UNSENT_REPORTS)
-        containers = Containers(ContainerEvents(reports, code, leases))
-        life = ContainerLife(containers, machines, code, tasks, load_s=settings.load_s)
+        def vm_status(vm: Vm) -> hosts_pb2.VmStatus:
+            return vm_to_proto(vm, blanks.counts(vm.id))
+
+        def find_vm(vm_id: str) -> Vm | None:
+            return next((vm for vm in machines.all() if vm.id == vm_id), None)
+
+        def free_mib(vm_id: str) -> int:
+            vm = find_vm(vm_id)
+            return vm.container_memory_mib - containers.memory_mib_in(vm_id) if vm else 0
+
+        def blanks_changed(vm_id: str) -> None:
+            if vm := find_vm(vm_id):
+                reports.vm_changed(vm)
+
+        activity = Activity()
+        blanks = Blanks(
+            machines.guest, free_mib, blanks_changed, activity, tasks, per_runtime=settings.blank_containers
+        )
+        reports = Reports(snapshot, vm_status, MAX_UNSENT_REPORTS)
+        containers = Containers(ContainerEvents(reports, code, leases, blanks.look_again))
+        life = ContainerLife(containers, machines, code, blanks, activity, tasks, load_s=settings.load_s)
         commands = Commands(machines, containers, life, tasks, reports.result)
 
         def holder_gone(holder: str) -> None:
@@ -135,7 +155,7 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
             reports.holder_gone(holder)
 
         streams = FrontendStreams(
-            Invocations(containers, life, machines.guest),
+            Invocations(containers, life, machines.guest, activity),
             tasks,
             holder_gone,
             max_running=settings.max_invocations,
@@ -149,7 +169,7 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
         await code.open()
         await logs.open()
         earlier_leases = await leases.read()
-        await machines.adopt(VmEvents(reports, containers, logs))
+        await machines.adopt(VmEvents(reports, containers, blanks, logs))
         await life.adopt(earlier_leases)
         tasks.start(logs.run(), "write logs")
         tasks.start(leases.run(), "write leases")

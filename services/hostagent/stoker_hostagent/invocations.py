@@ -6,6 +6,7 @@ import structlog
 from stoker_service.errors import StokerError
 
 from stoker_hostagent import errors
+from stoker_hostagent.activity import Activity
 from stoker_hostagent.container_life import ContainerGuest, ContainerLife
 from stoker_hostagent.containers import Container, ContainerGoneReason, Containers
 from stoker_hostagent.guest_messages import Invocation, InvokeResult
@@ -21,8 +22,15 @@ LOG_TAIL_BYTES = 4096
 class Invocations:
     """Runs invocations, one at a time in each container."""
 
-    def __init__(self, containers: Containers, life: ContainerLife, guest_of: Callable[[str], ContainerGuest]) -> None:
+    def __init__(
+        self,
+        containers: Containers,
+        life: ContainerLife,
+        guest_of: Callable[[str], ContainerGuest],
+        activity: Activity,
+    ) -> None:
         """Runs what is ordered in `containers`, by the guest agents that `guest_of` finds by their VMs' ids."""
+        self._activity = activity
         self._containers = containers
         self._life = life
         self._guest_of = guest_of
@@ -36,7 +44,8 @@ class Invocations:
         container = self._containers.take(order.container, order.lease_id)
         is_lost = True
         try:
-            result = await self._run(container, order)
+            with self._activity.under_way(container.vm):
+                result = await self._run(container, order)
             is_lost = result.is_container_lost
         except StokerError as error:
             log.warning("invocation.lost", container=container.id, invocation_id=order.invocation_id, error=str(error))

@@ -8,7 +8,7 @@ from stoker_protos.scheduler.v1 import hosts_pb2
 
 from stoker_hostagent.containers import Container, ContainerGoneReason
 from stoker_hostagent.vm import GoneReason, Vm
-from stoker_hostagent.wire import container_to_proto, vm_to_proto
+from stoker_hostagent.wire import container_to_proto
 
 Report = hosts_pb2.ConnectRequest
 
@@ -45,14 +45,21 @@ class Outbox:
 class Reports:
     """Takes all that happens. Without a connection it is forgotten, as the next snapshot says how things are then."""
 
-    def __init__(self, snapshot: Callable[[], hosts_pb2.HostSnapshot], max_unsent: int) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], hosts_pb2.HostSnapshot],
+        vm_status: Callable[[Vm], hosts_pb2.VmStatus],
+        max_unsent: int,
+    ) -> None:
         """Begins without a connection.
 
         Args:
             snapshot: Describes the host at this moment.
+            vm_status: Describes a VM.
             max_unsent: How many reports may wait to be sent.
         """
         self._snapshot = snapshot
+        self._vm_status = vm_status
         self._max_unsent = max_unsent
         self._outbox: Outbox | None = None
 
@@ -67,7 +74,7 @@ class Reports:
 
     def vm_changed(self, vm: Vm) -> None:
         """A VM has appeared, or changed."""
-        self._put(Report(vm=vm_to_proto(vm)))
+        self._put(Report(vm=self._vm_status(vm)))
 
     def vm_gone(self, vm_id: str, reason: GoneReason) -> None:
         """A VM is no more."""

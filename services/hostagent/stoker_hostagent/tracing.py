@@ -1,4 +1,4 @@
-"""Spans of invocations on this host: one for the whole, and below it those that the guest has measured."""
+"""Spans of what is done on this host, and below them those that the guest has measured."""
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,8 +25,28 @@ class InvocationSpan:
 
 class _RecordedSpan(InvocationSpan):
     def add_guest_spans(self, spans: Sequence[GuestSpan]) -> None:
-        for span in spans[:MAX_GUEST_SPANS]:
-            tracer().start_span(f"guest.{span.name}", start_time=span.start_unix_ns).end(span.end_unix_ns)
+        add_guest_spans(spans)
+
+
+def add_guest_spans(spans: Sequence[GuestSpan]) -> None:
+    """Records what the guest has measured, below the current span; nothing where there is none."""
+    if not trace.get_current_span().is_recording():
+        return
+    for each in spans[:MAX_GUEST_SPANS]:
+        tracer().start_span(f"guest.{each.name}", start_time=each.start_unix_ns).end(each.end_unix_ns)
+
+
+def span(name: str) -> AbstractContextManager[object]:
+    """A span below the current one; nothing where there is none."""
+    return tracer().start_as_current_span(name) if trace.get_current_span().is_recording() else nullcontext()
+
+
+def command_span(name: str, traceparent: str) -> AbstractContextManager[object]:
+    """A span of a command, below that of whoever gave it; nothing where that is no part of a trace."""
+    if not (traceparent and is_exporting()):
+        return nullcontext()
+    context = PROPAGATOR.extract({"traceparent": traceparent})
+    return tracer().start_as_current_span(f"hostagent.{name}", context=context, kind=trace.SpanKind.SERVER)
 
 
 def invocation_span(container: Container, order: Order) -> AbstractContextManager[InvocationSpan]:

@@ -1,11 +1,13 @@
 """Between messages and values."""
 
+from collections.abc import Mapping
+
 from stoker_protos.codestore.v1 import codestore_pb2
 from stoker_protos.hostagent.v1 import hostagent_pb2
 from stoker_protos.scheduler.v1 import hosts_pb2
 from stoker_protos.v1 import invocations_pb2, versions_pb2
 
-from stoker_hostagent.containers import Container, ContainerState
+from stoker_hostagent.containers import Container, ContainerState, Start
 from stoker_hostagent.guest_messages import Failure
 from stoker_hostagent.leases import Lease
 from stoker_hostagent.runs import Finished, NotRun, Order
@@ -76,14 +78,30 @@ def shape_from_proto(shape: hosts_pb2.Shape) -> Shape:
     return Shape(shape.vcpus, shape.memory_mib)
 
 
-def vm_to_proto(vm: Vm) -> hosts_pb2.VmStatus:
-    """The message of a VM."""
+def start_to_proto(start: Start | None) -> invocations_pb2.StartKind.ValueType:
+    """The number of how a container came to have its code."""
+    match start:
+        case Start.PRIMED:
+            return invocations_pb2.START_KIND_PRIMED
+        case Start.COLD:
+            return invocations_pb2.START_KIND_COLD
+        case None:
+            return invocations_pb2.START_KIND_UNSPECIFIED
+
+
+def vm_to_proto(vm: Vm, blanks: Mapping[str, int]) -> hosts_pb2.VmStatus:
+    """The message of a VM with so many blank containers of each runtime."""
     return hosts_pb2.VmStatus(
         vm=vm.id,
         shape=hosts_pb2.Shape(vcpus=vm.shape.vcpus, memory_mib=vm.shape.memory_mib),
         state=_VM_STATES[vm.state],
         tenant=vm.tenant,
         container_memory_mib=vm.container_memory_mib,
+        blanks=[
+            hosts_pb2.BlankContainers(runtime=_RUNTIME_NUMBERS[runtime], count=count)
+            for runtime, count in sorted(blanks.items())
+            if runtime in _RUNTIME_NUMBERS
+        ],
     )
 
 

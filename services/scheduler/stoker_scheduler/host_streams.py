@@ -11,6 +11,7 @@ import structlog
 from stoker_protos.scheduler.v1 import hosts_pb2
 from stoker_service.background import Background
 from stoker_service.errors import StokerError
+from stoker_service.telemetry import traceparent
 
 from stoker_scheduler import errors
 from stoker_scheduler.commands import Command, CommandFailed, Done, LoadFailure, host_lost, subject_of
@@ -67,7 +68,9 @@ class _Stream:
             if self._outbox.qsize() >= MAX_COMMANDS:
                 return CommandFailed("HOST_BUSY", f"host {self.host} does not take its commands")
             result = self._results[command_id] = asyncio.get_running_loop().create_future()
-            self._outbox.put_nowait(command_to_proto(command_id, command))
+            message = command_to_proto(command_id, command)
+            message.traceparent = traceparent()
+            self._outbox.put_nowait(message)
             try:
                 return await result
             finally:
