@@ -42,6 +42,7 @@ async def test_a_route_has_all_that_a_host_needs(world: World) -> None:
         timeout_s=30,
         environment={"A": "b"},
         tmp_mib=64,
+        concurrency=1,
     )
     assert list(response.routes) == [codestore_pb2.WeightedSpec(spec=spec, weight=100)]
 

@@ -32,6 +32,7 @@ async def test_a_version_is_as_it_was_published_with_the_defaults_resolved(world
         memory_mib=128,
         timeout_s=30,
         tmp_mib=64,
+        concurrency=1,
         environment={"GREETING": "hé"},
         description="first",
         create_time=published.create_time,
@@ -53,6 +54,7 @@ CHANGES: dict[str, Any] = {
     "memory_mib": 256,
     "timeout_s": 31,
     "tmp_mib": 65,
+    "concurrency": 10,
     "environment": {"A": "b"},
     "description": "another",
 }
@@ -63,7 +65,7 @@ async def test_publishing_what_the_newest_version_is_makes_nothing_new(world: Wo
     await world.upload(OTHER_CODE)
     await world.create("hello")
     first = (await world.publish("hello")).version
-    again = (await world.publish("hello", memory_mib=128, timeout_s=30, tmp_mib=64)).version
+    again = (await world.publish("hello", memory_mib=128, timeout_s=30, tmp_mib=64, concurrency=1)).version
     assert again == first
     for count, (field, value) in enumerate(CHANGES.items(), 1):
         changed = (await world.publish("hello", **{field: value})).version

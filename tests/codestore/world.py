@@ -18,6 +18,8 @@ from stoker_protos.v1 import (
     aliases_pb2_grpc,
     artifacts_pb2,
     artifacts_pb2_grpc,
+    concurrency_pb2,
+    concurrency_pb2_grpc,
     functions_pb2,
     functions_pb2_grpc,
     versions_pb2,
@@ -84,6 +86,8 @@ class World:
         self.aliases = aliases_pb2_grpc.AliasServiceStub(channel)
         self.artifacts = artifacts_pb2_grpc.ArtifactServiceStub(channel)
         self.routes = codestore_pb2_grpc.RouteServiceStub(channel)
+        self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(channel)
+        self.targets = codestore_pb2_grpc.ConcurrencyTargetServiceStub(channel)
         self.fetches = codestore_pb2_grpc.ArtifactFetchServiceStub(channel)
 
     def create(self, name: str, metadata: Metadata = ANN, description: str = "") -> Any:
@@ -179,6 +183,31 @@ class World:
         assert (first.tenant, first.function) == ("", "")
         return watch
 
+    def setting(self, owner: str, metadata: Metadata = ANN) -> Any:
+        """What is set for `function` or `function/aliases/alias`."""
+        request = concurrency_pb2.GetConcurrencyRequest(name=f"functions/{owner}/concurrency")
+        return self.concurrency.GetConcurrency(request, metadata=metadata, timeout=WITHIN_S)
+
+    def set(self, owner: str, metadata: Metadata = ANN, **values: int) -> Any:
+        """Sets the concurrency of `function` or `function/aliases/alias`."""
+        setting = concurrency_pb2.Concurrency(name=f"functions/{owner}/concurrency", **values)
+        request = concurrency_pb2.UpdateConcurrencyRequest(concurrency=setting)
+        return self.concurrency.UpdateConcurrency(request, metadata=metadata, timeout=WITHIN_S)
+
+    async def settings(self, name: str, metadata: Metadata = ANN) -> list[tuple[str, int, int]]:
+        """What is set for a function and its aliases."""
+        request = concurrency_pb2.ListConcurrencyRequest(parent=f"functions/{name}")
+        response: Any = await self.concurrency.ListConcurrency(request, metadata=metadata, timeout=WITHIN_S)
+        return [(each.name, each.provisioned, each.maximum) for each in response.settings]
+
+    async def watch_targets(self) -> tuple[Any, list[tuple[str, str, int, dict[int, int]]]]:
+        """A watch of how many containers functions are to have, and what it tells at its begin."""
+        watch: Any = self.targets.WatchConcurrency(codestore_pb2.WatchConcurrencyRequest(), timeout=WITHIN_S)
+        first: list[tuple[str, str, int, dict[int, int]]] = []
+        while not (told := await watch.read()).is_complete:
+            first.append(target_of(told))
+        return watch, first
+
     async def deploy(self, name: str = "hello", metadata: Metadata = ANN, versions: int = 1) -> None:
         """Makes a function with that many versions, the newest `live`."""
         await self.upload(metadata=metadata)
@@ -187,6 +216,13 @@ class World:
             published = await self.publish(name, metadata, description=f"the {number}.")
             assert published.version.number == number
         await self.point(name, "live", (versions, 100), metadata=metadata)
+
+
+def target_of(told: Any) -> tuple[str, str, int, dict[int, int]]:
+    """Whose target a watch has told, its maximum, and the containers of each version."""
+    target = told.function
+    kept = {each.spec.number: each.containers for each in target.provisioned}
+    return target.tenant, target.function, target.maximum, kept
 
 
 def alias_of(name: str, alias: str, *shares: tuple[int, int], etag: str = "") -> aliases_pb2.Alias:

@@ -12,6 +12,8 @@ from stoker_protos.v1 import (
     aliases_pb2_grpc,
     artifacts_pb2,
     artifacts_pb2_grpc,
+    concurrency_pb2,
+    concurrency_pb2_grpc,
     functions_pb2,
     functions_pb2_grpc,
     versions_pb2,
@@ -23,15 +25,23 @@ from stoker_service.sql import migrate, open_engine
 
 from stoker_codestore.aliases import Aliases
 from stoker_codestore.artifacts import Artifacts
+from stoker_codestore.concurrency import Concurrency
+from stoker_codestore.concurrency_targets import ConcurrencyTargets
 from stoker_codestore.config import CodestoreSettings
 from stoker_codestore.database import AWAY, Database
 from stoker_codestore.functions import Functions
-from stoker_codestore.internal_service import ArtifactFetchServicer, RouteServicer
+from stoker_codestore.internal_service import ArtifactFetchServicer, ConcurrencyTargetServicer, RouteServicer
 from stoker_codestore.notifications import Notifications
 from stoker_codestore.object_store import opened_store
 from stoker_codestore.route_changes import RouteChanges
 from stoker_codestore.routes import Routes
-from stoker_codestore.service import AliasServicer, ArtifactServicer, FunctionServicer, VersionServicer
+from stoker_codestore.service import (
+    AliasServicer,
+    ArtifactServicer,
+    ConcurrencyServicer,
+    FunctionServicer,
+    VersionServicer,
+)
 from stoker_codestore.uploads import Uploads
 from stoker_codestore.versions import Versions
 from stoker_codestore.watches import Watches
@@ -43,7 +53,9 @@ _SERVICES = [
     versions_pb2.DESCRIPTOR.services_by_name["VersionService"],
     aliases_pb2.DESCRIPTOR.services_by_name["AliasService"],
     artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"],
+    concurrency_pb2.DESCRIPTOR.services_by_name["ConcurrencyService"],
     codestore_pb2.DESCRIPTOR.services_by_name["RouteService"],
+    codestore_pb2.DESCRIPTOR.services_by_name["ConcurrencyTargetService"],
     codestore_pb2.DESCRIPTOR.services_by_name["ArtifactFetchService"],
 ]
 
@@ -102,6 +114,12 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 aliases_pb2_grpc.add_AliasServiceServicer_to_server(AliasServicer(Aliases(database, changes)), server)
                 artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(
                     ArtifactServicer(uploads, artifacts, store), server
+                )
+                concurrency_pb2_grpc.add_ConcurrencyServiceServicer_to_server(
+                    ConcurrencyServicer(Concurrency(database, changes)), server
+                )
+                codestore_pb2_grpc.add_ConcurrencyTargetServiceServicer_to_server(
+                    ConcurrencyTargetServicer(ConcurrencyTargets(database, watches)), server
                 )
                 codestore_pb2_grpc.add_RouteServiceServicer_to_server(RouteServicer(Routes(database), watches), server)
                 codestore_pb2_grpc.add_ArtifactFetchServiceServicer_to_server(

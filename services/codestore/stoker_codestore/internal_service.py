@@ -8,6 +8,7 @@ from stoker_service.metadata import Context
 
 from stoker_codestore import errors, names, wire
 from stoker_codestore.artifacts import Artifacts
+from stoker_codestore.concurrency_targets import ConcurrencyTargets
 from stoker_codestore.object_store import ArtifactStore
 from stoker_codestore.routes import Routes
 from stoker_codestore.watches import Watches
@@ -38,6 +39,26 @@ class RouteServicer(codestore_pb2_grpc.RouteServiceServicer):
                     yield codestore_pb2.WatchRoutesResponse()
                 else:
                     yield codestore_pb2.WatchRoutesResponse(tenant=change.tenant, function=change.function)
+
+
+class ConcurrencyTargetServicer(codestore_pb2_grpc.ConcurrencyTargetServiceServicer):
+    """Serves `stoker.codestore.v1.ConcurrencyTargetService`."""
+
+    def __init__(self, targets: ConcurrencyTargets) -> None:
+        self._targets = targets
+
+    async def WatchConcurrency(
+        self, request: codestore_pb2.WatchConcurrencyRequest, context: Context
+    ) -> AsyncIterator[codestore_pb2.WatchConcurrencyResponse]:
+        """Tells how many containers functions are to have."""
+        async with aclosing(self._targets.watch()) as told:
+            async for each in told:
+                if each is None:
+                    yield codestore_pb2.WatchConcurrencyResponse(is_complete=True)
+                else:
+                    (tenant, function), target = each
+                    message = wire.target_message(tenant, function, target)
+                    yield codestore_pb2.WatchConcurrencyResponse(function=message)
 
 
 class ArtifactFetchServicer(codestore_pb2_grpc.ArtifactFetchServiceServicer):

@@ -31,6 +31,12 @@ def alias_in(name: str) -> str:
     return name.split("/")[3]
 
 
+def alias_of_setting(name: str) -> str:
+    """The alias that `functions/{function}/aliases/{alias}/concurrency` names; empty for a function's own setting."""
+    parts = name.split("/")
+    return parts[3] if parts[2] == "aliases" else ""
+
+
 def sha256_in(name: str) -> str:
     """The digest that `artifacts/{sha256}` names."""
     return name.split("/")[1]

@@ -21,7 +21,7 @@ class RouteChanges:
 
     @asynccontextmanager
     async def changing(self, tenant: str, function: str) -> AsyncGenerator[AsyncSession]:
-        """A transaction that changes which versions of a function there are, or where its aliases point.
+        """A transaction that changes a function's versions, where its aliases point, or its concurrency.
 
         Raises:
             IntegrityError: A row that must be the only one of its kind is not.

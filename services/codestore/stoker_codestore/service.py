@@ -10,6 +10,8 @@ from stoker_protos.v1 import (
     aliases_pb2_grpc,
     artifacts_pb2,
     artifacts_pb2_grpc,
+    concurrency_pb2,
+    concurrency_pb2_grpc,
     functions_pb2,
     functions_pb2_grpc,
     versions_pb2,
@@ -21,6 +23,7 @@ from stoker_service.metadata import Context, tenant_of
 from stoker_codestore import errors, names, wire
 from stoker_codestore.aliases import Aliases
 from stoker_codestore.artifacts import Artifacts
+from stoker_codestore.concurrency import Concurrency
 from stoker_codestore.functions import Functions
 from stoker_codestore.object_store import ArtifactStore
 from stoker_codestore.uploads import Header, Uploads
@@ -183,6 +186,38 @@ class AliasServicer(aliases_pb2_grpc.AliasServiceServicer):
         """Deletes an alias."""
         await self._aliases.delete(_tenant(context), names.function_in(request.name), names.alias_in(request.name))
         return Empty()
+
+
+class ConcurrencyServicer(concurrency_pb2_grpc.ConcurrencyServiceServicer):
+    """Serves `stoker.v1.ConcurrencyService` but for what the scheduler alone knows: how many containers there are."""
+
+    def __init__(self, concurrency: Concurrency) -> None:
+        self._concurrency = concurrency
+
+    async def GetConcurrency(
+        self, request: concurrency_pb2.GetConcurrencyRequest, context: Context
+    ) -> concurrency_pb2.GetConcurrencyResponse:
+        """Returns a setting."""
+        function, alias = names.function_in(request.name), names.alias_of_setting(request.name)
+        setting = await self._concurrency.get(_tenant(context), function, alias)
+        return concurrency_pb2.GetConcurrencyResponse(concurrency=wire.concurrency_message(function, setting))
+
+    async def UpdateConcurrency(
+        self, request: concurrency_pb2.UpdateConcurrencyRequest, context: Context
+    ) -> concurrency_pb2.UpdateConcurrencyResponse:
+        """Changes a setting."""
+        function = names.function_in(request.concurrency.name)
+        setting = await self._concurrency.set(_tenant(context), function, wire.setting_of(request.concurrency))
+        return concurrency_pb2.UpdateConcurrencyResponse(concurrency=wire.concurrency_message(function, setting))
+
+    async def ListConcurrency(
+        self, request: concurrency_pb2.ListConcurrencyRequest, context: Context
+    ) -> concurrency_pb2.ListConcurrencyResponse:
+        """Lists what is set."""
+        function = names.function_in(request.parent)
+        settings = await self._concurrency.list(_tenant(context), function)
+        messages = [wire.concurrency_message(function, setting) for setting in settings]
+        return concurrency_pb2.ListConcurrencyResponse(settings=messages)
 
 
 class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):

@@ -28,6 +28,9 @@ class FunctionRow(Base):
     description: Mapped[str] = mapped_column(String(1024))
     # The highest number that was ever given, so that none is given twice, also when its version is gone.
     last_number: Mapped[int] = mapped_column(BigInteger)
+    # Containers kept loaded for `live`, and how many invocations may run at once; 0 for no such setting.
+    provisioned: Mapped[int] = mapped_column(Integer, default=0)
+    maximum: Mapped[int] = mapped_column(Integer, default=0)
     create_time: Mapped[datetime] = mapped_column(TIME)
     update_time: Mapped[datetime] = mapped_column(TIME)
     etag: Mapped[str] = mapped_column(UID)
@@ -48,6 +51,7 @@ class VersionRow(Base):
     memory_mib: Mapped[int] = mapped_column(Integer)
     timeout_s: Mapped[int] = mapped_column(Integer)
     tmp_mib: Mapped[int] = mapped_column(Integer)
+    concurrency: Mapped[int] = mapped_column(Integer)
     environment: Mapped[dict[str, str]] = mapped_column(JSON)
     description: Mapped[str] = mapped_column(String(1024))
     create_time: Mapped[datetime] = mapped_column(TIME)
@@ -73,6 +77,8 @@ class AliasRow(Base):
     version: Mapped[int] = mapped_column(BigInteger)
     weight: Mapped[int] = mapped_column(Integer)
     second_version: Mapped[int | None] = mapped_column(BigInteger)
+    # Containers kept loaded for it; 0 for no such setting.
+    provisioned: Mapped[int] = mapped_column(Integer, default=0)
     update_time: Mapped[datetime] = mapped_column(TIME)
     etag: Mapped[str] = mapped_column(UID)
 

@@ -17,6 +17,7 @@ from stoker_codestore.tables import AliasRow, VersionRow
 DEFAULT_MEMORY_MIB = 128
 DEFAULT_TIMEOUT_S = 30
 DEFAULT_TMP_MIB = 64
+DEFAULT_CONCURRENCY = 1
 HIGHEST_NUMBER = 2**63 - 1
 """What databases can hold; what lists that begin at the newest begin before."""
 
@@ -38,6 +39,8 @@ class Configuration:
     memory_mib: int
     timeout_s: int
     tmp_mib: int
+    concurrency: int
+    """How many invocations one container runs at once."""
     environment: Mapping[str, str]
     description: str
 
@@ -48,6 +51,7 @@ class Configuration:
             memory_mib=self.memory_mib or DEFAULT_MEMORY_MIB,
             timeout_s=self.timeout_s or DEFAULT_TIMEOUT_S,
             tmp_mib=self.tmp_mib or DEFAULT_TMP_MIB,
+            concurrency=self.concurrency or DEFAULT_CONCURRENCY,
         )
 
 
@@ -161,6 +165,7 @@ def version_of(row: VersionRow) -> Version:
         row.memory_mib,
         row.timeout_s,
         row.tmp_mib,
+        row.concurrency,
         row.environment,
         row.description,
     )
@@ -179,6 +184,7 @@ def _row(version: Version, function_uid: str) -> VersionRow:
         memory_mib=configuration.memory_mib,
         timeout_s=configuration.timeout_s,
         tmp_mib=configuration.tmp_mib,
+        concurrency=configuration.concurrency,
         environment=dict(configuration.environment),
         description=configuration.description,
         create_time=version.create_time,

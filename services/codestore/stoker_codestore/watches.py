@@ -1,4 +1,4 @@
-"""Who wants to know of changed routes, and what they have not been told yet."""
+"""Who wants to know of changed functions, and what they have not been told yet."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -16,7 +16,7 @@ OPENING_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """A function whose routes have changed."""
+    """A function whose routes, or whose concurrency, have changed."""
 
     tenant: str
     function: str

@@ -5,11 +5,13 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 from stoker_artifacts import Format
 from stoker_protos.codestore.v1 import codestore_pb2
-from stoker_protos.v1 import aliases_pb2, artifacts_pb2, functions_pb2, versions_pb2
+from stoker_protos.v1 import aliases_pb2, artifacts_pb2, concurrency_pb2, functions_pb2, versions_pb2
 
 from stoker_codestore import errors, names
 from stoker_codestore.aliases import Alias, Share
 from stoker_codestore.artifacts import Artifact
+from stoker_codestore.concurrency import Setting
+from stoker_codestore.concurrency_targets import Target
 from stoker_codestore.functions import Function
 from stoker_codestore.routes import Route
 from stoker_codestore.versions import Configuration, Runtime, Version
@@ -54,6 +56,7 @@ def configuration_of(version: versions_pb2.Version) -> Configuration:
         memory_mib=version.memory_mib,
         timeout_s=version.timeout_s,
         tmp_mib=version.tmp_mib,
+        concurrency=version.concurrency,
         environment=dict(version.environment),
         description=checked_text("version.description", version.description),
     )
@@ -84,6 +87,7 @@ def version_message(function: str, version: Version) -> versions_pb2.Version:
         timeout_s=configuration.timeout_s,
         environment=configuration.environment,
         tmp_mib=configuration.tmp_mib,
+        concurrency=configuration.concurrency,
         description=configuration.description,
         create_time=timestamp(version.create_time) if version.create_time else None,
     )
@@ -116,24 +120,59 @@ def artifact_message(artifact: Artifact) -> artifacts_pb2.Artifact:
     )
 
 
-def route_message(tenant: str, function: str, route: Route) -> codestore_pb2.WeightedSpec:
-    """The message of a route of a tenant's function."""
-    configuration = route.version.configuration
-    spec = codestore_pb2.VersionSpec(
-        uid=route.version.uid,
+def setting_of(concurrency: concurrency_pb2.Concurrency) -> Setting:
+    """What a client wants to set."""
+    alias = names.alias_of_setting(concurrency.name)
+    return Setting(alias, provisioned=concurrency.provisioned, maximum=concurrency.maximum)
+
+
+def concurrency_message(function: str, setting: Setting) -> concurrency_pb2.Concurrency:
+    """The message of what is set for a function, or for an alias of it."""
+    owner = f"functions/{function}" + (f"/aliases/{setting.alias}" if setting.alias else "")
+    return concurrency_pb2.Concurrency(
+        name=f"{owner}/concurrency", provisioned=setting.provisioned, maximum=setting.maximum
+    )
+
+
+def target_message(tenant: str, function: str, target: Target) -> codestore_pb2.FunctionConcurrency:
+    """The message of how many containers a tenant's function is to have."""
+    return codestore_pb2.FunctionConcurrency(
         tenant=tenant,
         function=function,
-        number=route.version.number,
+        maximum=target.maximum,
+        provisioned=[
+            codestore_pb2.ProvisionedVersion(
+                spec=spec_message(tenant, function, kept.version, kept.artifact_size_bytes), containers=kept.containers
+            )
+            for kept in target.provisioned
+        ],
+    )
+
+
+def route_message(tenant: str, function: str, route: Route) -> codestore_pb2.WeightedSpec:
+    """The message of a route of a tenant's function."""
+    spec = spec_message(tenant, function, route.version, route.artifact_size_bytes)
+    return codestore_pb2.WeightedSpec(spec=spec, weight=route.weight)
+
+
+def spec_message(tenant: str, function: str, version: Version, artifact_size_bytes: int) -> codestore_pb2.VersionSpec:
+    """The message of all that is needed to run a version of a tenant's function."""
+    configuration = version.configuration
+    return codestore_pb2.VersionSpec(
+        uid=version.uid,
+        tenant=tenant,
+        function=function,
+        number=version.number,
         artifact_sha256=configuration.artifact_sha256,
-        artifact_size_bytes=route.artifact_size_bytes,
+        artifact_size_bytes=artifact_size_bytes,
         runtime=_RUNTIME_MESSAGES[configuration.runtime],
         handler=configuration.handler,
         memory_mib=configuration.memory_mib,
         timeout_s=configuration.timeout_s,
         environment=configuration.environment,
         tmp_mib=configuration.tmp_mib,
+        concurrency=configuration.concurrency,
     )
-    return codestore_pb2.WeightedSpec(spec=spec, weight=route.weight)
 
 
 def timestamp(time: datetime) -> Timestamp:
