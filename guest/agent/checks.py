@@ -9,6 +9,7 @@ from stoker_ttrpc.errors import Code, RpcError
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}", re.ASCII)
 PATH_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
 INVOCATION = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+MACHINE_ID = re.compile(r"([0-9a-f]{32})?", re.ASCII)
 TRACEPARENT = re.compile(r"([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?", re.ASCII)
 
 
@@ -29,6 +30,11 @@ def invocation_id(field: str, value: str) -> str:
 def traceparent(field: str, value: str) -> str:
     """A W3C trace context, or nothing; raises as `name` does."""
     return _matching(field, value, TRACEPARENT, "a W3C traceparent, or empty")
+
+
+def machine_id(field: str, value: str) -> str:
+    """A machine id, or nothing; raises as `name` does."""
+    return _matching(field, value, MACHINE_ID, "32 hexadecimal digits in lower case, or empty")
 
 
 def relative_path(field: str, value: str) -> Path:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from agent import seccomp
+from agent import identity, seccomp
 
 IDS_PER_CONTAINER = 65536
 FIRST_ID = 100_000
@@ -151,6 +151,7 @@ def _mounts(spec: ContainerSpec, window: str) -> list[dict[str, Any]]:
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"),
         _mount(SHARED_MEMORY, "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={shared_mib}m"),
         _mount(HOME, "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777", f"size={spec.tmp_mib}m"),
+        _mount("/etc/machine-id", "bind", str(identity.MACHINE_ID), "bind", "ro", "nosuid", "nodev", "noexec"),
         _mount(CODE, "bind", window, "rbind", "rslave", "ro", "nosuid", "nodev"),
     ]
 

@@ -9,7 +9,7 @@ from stoker_ttrpc.errors import Code as StatusCode
 from stoker_ttrpc.errors import RpcError
 from stoker_ttrpc.server import Method, StreamMethod, UnaryMethod
 
-from agent import checks, identity, mounts
+from agent import checks, identity, mounts, quiescence
 from agent.container import Code, Identity, Invocation, State
 from agent.containers import Containers
 from agent.events import Events, Exited, Lines
@@ -56,6 +56,7 @@ class GuestService:
         unary = {
             "Hello": self.hello,
             "Configure": self.configure,
+            "Quiesce": self.quiesce,
             "MountShare": self.mount_share,
             "CreateContainer": self.create_container,
             "LoadCode": self.load_code,
@@ -81,10 +82,18 @@ class GuestService:
         hostname = checks.name("hostname", request.hostname)
         now_ns = checks.within("unix_time_ns", request.unix_time_ns, FIRST_SANE_TIME_NS, LAST_SANE_TIME_NS)
         checks.within("entropy, its length", len(request.entropy), MIN_ENTROPY_BYTES, MAX_ENTROPY_BYTES)
+        machine_id = checks.machine_id("machine_id", request.machine_id)
         identity.set_clock(now_ns)
         identity.add_entropy(request.entropy)
         identity.set_hostname(hostname)
+        if machine_id:
+            identity.set_machine_id(machine_id)
         return self._messages.ConfigureResponse()
+
+    async def quiesce(self, _: Any) -> Any:
+        """Makes the VM small and still."""
+        quiescence.quiesce()
+        return self._messages.QuiesceResponse()
 
     async def mount_share(self, request: Any) -> Any:
         """Mounts a share."""

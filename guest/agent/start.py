@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stoker_ttrpc.server import Server
 
-from agent import cgroups, mounts
+from agent import cgroups, identity, mounts
 from agent.children import Children
 from agent.containers import Containers
 from agent.events import Events
@@ -24,6 +24,7 @@ def start() -> None:
     """Runs the agent. It never returns: the VM is destroyed, not shut down."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="stoker-agent: %(levelname)s %(message)s")
     mounts.prepare()
+    identity.prepare()
     cgroups.prepare()
     asyncio.run(_serve())
 
