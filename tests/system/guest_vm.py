@@ -92,7 +92,9 @@ class Guest:
             "Configure", guest_pb2.ConfigureResponse, hostname="vm-test", unix_time_ns=time.time_ns(), entropy=entropy
         )
 
-    async def create(self, container: str, runtime: str = "python3", memory_mib: int = 128, tmp_mib: int = 16) -> None:
+    async def create(
+        self, container: str, runtime: str = "python3", memory_mib: int = 128, tmp_mib: int = 16, **fields: Any
+    ) -> None:
         """Makes a blank container."""
         await self.call(
             "CreateContainer",
@@ -101,14 +103,22 @@ class Guest:
             runtime=runtime,
             memory_mib=memory_mib,
             tmp_mib=tmp_mib,
+            **fields,
         )
 
     async def load(
         self, container: str, path: str, handler: str = "main.handler", timeout_ms: int = 20_000, **fields: Any
     ) -> guest_pb2.FunctionFailure | None:
         """Loads code; returns why it can't be, where it can't."""
+        response = await self.load_with_spans(container, path, handler, timeout_ms, **fields)
+        return response.failure if response.HasField("failure") else None
+
+    async def load_with_spans(
+        self, container: str, path: str, handler: str = "main.handler", timeout_ms: int = 20_000, **fields: Any
+    ) -> guest_pb2.LoadCodeResponse:
+        """Loads code; returns all that is answered."""
         identity = guest_pb2.FunctionIdentity(tenant="dev", function="test", version=3, memory_mib=128)
-        response = await self.call(
+        return await self.call(
             "LoadCode",
             guest_pb2.LoadCodeResponse,
             container=container,
@@ -119,7 +129,6 @@ class Guest:
             identity=identity,
             **fields,
         )
-        return response.failure if response.HasField("failure") else None
 
     async def invoke(
         self, container: str, event: Any = None, timeout_ms: int = 20_000, **fields: Any
