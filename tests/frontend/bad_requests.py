@@ -8,7 +8,15 @@ from typing import Any
 
 from google.protobuf.message import Message
 from stoker_protos.admin.v1 import tenants_pb2
-from stoker_protos.v1 import aliases_pb2, artifacts_pb2, functions_pb2, invocations_pb2, logs_pb2, versions_pb2
+from stoker_protos.v1 import (
+    aliases_pb2,
+    artifacts_pb2,
+    concurrency_pb2,
+    functions_pb2,
+    invocations_pb2,
+    logs_pb2,
+    versions_pb2,
+)
 from stoker_service.errors import ErrorKind
 
 from tests.frontend.archives import GOOD_ZIP, MIB, UNSAFE
@@ -105,6 +113,7 @@ _GET_VERSION = "VersionService/GetVersion"
 _DELETE_VERSION = "VersionService/DeleteVersion"
 _CREATE_ALIAS = "AliasService/CreateAlias"
 _UPDATE_ALIAS = "AliasService/UpdateAlias"
+_SET_CONCURRENCY = "ConcurrencyService/UpdateConcurrency"
 _CREATE_TENANT = "TenantService/CreateTenant"
 _UNKNOWN_SHA256 = "0" * 64
 
@@ -312,6 +321,48 @@ def _aliases() -> list[Bad]:
     ]
 
 
+def _concurrency() -> list[Bad]:
+    def update(owner: str = "hello", **values: int) -> concurrency_pb2.UpdateConcurrencyRequest:
+        name = f"functions/{owner}/concurrency"
+        return concurrency_pb2.UpdateConcurrencyRequest(concurrency=concurrency_pb2.Concurrency(name=name, **values))
+
+    get, listed = concurrency_pb2.GetConcurrencyRequest, concurrency_pb2.ListConcurrencyRequest
+    wrong = [
+        ("less than none kept", "concurrency.provisioned", update(provisioned=-1)),
+        ("more kept than may be", "concurrency.provisioned", update(provisioned=1001)),
+        ("a maximum of less than none", "concurrency.maximum", update(maximum=-1)),
+        ("a huge maximum", "concurrency.maximum", update(maximum=10_001)),
+        ("a maximum of an alias", "concurrency.maximum", update("hello/aliases/live", maximum=1)),
+        ("a setting of a version", "concurrency.name", update("hello/versions/1", provisioned=1)),
+        ("a setting of no name", "concurrency.name", update("Hello", provisioned=1)),
+    ]
+    return [
+        *(_bad(what, _SET_CONCURRENCY, request, "INVALID_FIELD", field) for what, field, request in wrong),
+        _bad("an unknown function's", _SET_CONCURRENCY, update("gone", maximum=1), "FUNCTION_NOT_FOUND"),
+        _bad("another tenant's function's", _SET_CONCURRENCY, update("bobs", maximum=1), "FUNCTION_NOT_FOUND"),
+        _bad("an unknown alias's", _SET_CONCURRENCY, update("hello/aliases/no", provisioned=1), "ALIAS_NOT_FOUND"),
+        _bad(
+            "an unknown function's, read",
+            "ConcurrencyService/GetConcurrency",
+            get(name="functions/gone/concurrency"),
+            "FUNCTION_NOT_FOUND",
+        ),
+        _bad(
+            "a function's own name, read",
+            "ConcurrencyService/GetConcurrency",
+            get(name="functions/hello"),
+            "INVALID_FIELD",
+            "name",
+        ),
+        _bad(
+            "an unknown function's, listed",
+            "ConcurrencyService/ListConcurrency",
+            listed(parent="functions/gone"),
+            "FUNCTION_NOT_FOUND",
+        ),
+    ]
+
+
 def _artifacts() -> list[Bad]:
     get = artifacts_pb2.GetArtifactRequest(name=f"artifacts/{_UNKNOWN_SHA256}")
     download = artifacts_pb2.DownloadArtifactRequest(name=f"artifacts/{_UNKNOWN_SHA256}")
@@ -414,6 +465,7 @@ BAD_REQUESTS = [
     *_pages(),
     *_versions(),
     *_aliases(),
+    *_concurrency(),
     *_artifacts(),
     *_invocations(),
     *_logs(),

@@ -10,6 +10,8 @@ from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2,
     aliases_pb2_grpc,
+    concurrency_pb2,
+    concurrency_pb2_grpc,
     functions_pb2,
     functions_pb2_grpc,
     versions_pb2,
@@ -20,7 +22,9 @@ from stoker_service.metadata import Context, metadata_value, tenant_of
 from tests.frontend.peers import Journal
 
 
-def spec_of(tenant: str, function: str, number: int = 1, *, timeout_s: int = 30) -> codestore_pb2.VersionSpec:
+def spec_of(
+    tenant: str, function: str, number: int = 1, *, timeout_s: int = 30, concurrency: int = 1
+) -> codestore_pb2.VersionSpec:
     """A version."""
     return codestore_pb2.VersionSpec(
         uid=f"{tenant}-{function}-{number}",
@@ -33,6 +37,7 @@ def spec_of(tenant: str, function: str, number: int = 1, *, timeout_s: int = 30)
         memory_mib=128,
         timeout_s=timeout_s,
         tmp_mib=64,
+        concurrency=concurrency,
     )
 
 
@@ -40,6 +45,7 @@ class CodestorePeer(
     codestore_pb2_grpc.RouteServiceServicer,
     functions_pb2_grpc.FunctionServiceServicer,
     aliases_pb2_grpc.AliasServiceServicer,
+    concurrency_pb2_grpc.ConcurrencyServiceServicer,
 ):
     """Functions with routes."""
 
@@ -113,11 +119,35 @@ class CodestorePeer(
         ]
         return aliases_pb2.UpdateAliasResponse(alias=request.alias)
 
+    async def GetConcurrency(
+        self, request: concurrency_pb2.GetConcurrencyRequest, context: Context
+    ) -> concurrency_pb2.GetConcurrencyResponse:
+        setting = concurrency_pb2.Concurrency(name=request.name, provisioned=2)
+        return concurrency_pb2.GetConcurrencyResponse(concurrency=setting)
+
+    async def UpdateConcurrency(
+        self, request: concurrency_pb2.UpdateConcurrencyRequest, context: Context
+    ) -> concurrency_pb2.UpdateConcurrencyResponse:
+        if not self._has(tenant_of(context), request.concurrency.name.split("/")[1]):
+            raise _function_not_found(request.concurrency.name)
+        return concurrency_pb2.UpdateConcurrencyResponse(concurrency=request.concurrency)
+
+    async def ListConcurrency(
+        self, request: concurrency_pb2.ListConcurrencyRequest, context: Context
+    ) -> concurrency_pb2.ListConcurrencyResponse:
+        names = (
+            f"{request.parent}/concurrency",
+            *(f"{request.parent}/aliases/{name}/concurrency" for name in ("live", "gone")),
+        )
+        settings = [concurrency_pb2.Concurrency(name=name, provisioned=2) for name in names]
+        return concurrency_pb2.ListConcurrencyResponse(settings=settings)
+
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its services to a server."""
         codestore_pb2_grpc.add_RouteServiceServicer_to_server(self, server)
         functions_pb2_grpc.add_FunctionServiceServicer_to_server(self, server)
         aliases_pb2_grpc.add_AliasServiceServicer_to_server(self, server)
+        concurrency_pb2_grpc.add_ConcurrencyServiceServicer_to_server(self, server)
 
     def _has(self, tenant: str, function: str) -> bool:
         return any(key[:2] == (tenant, function) for key in self.routes)

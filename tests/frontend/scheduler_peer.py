@@ -37,6 +37,7 @@ class SchedulerPeer(capacity_pb2_grpc.CapacityServiceServicer, fleet_pb2_grpc.Fl
         self.renewed: list[list[str]] = []
         self.ended: set[str] = set()
         self.ttl_ms = 30_000
+        self.usage: list[capacity_pb2.GetUsageResponse.VersionUsage] = []
         self.traceparents: list[str] = []
         self.journal = Journal()
         self._numbers = itertools.count(1)
@@ -81,6 +82,9 @@ class SchedulerPeer(capacity_pb2_grpc.CapacityServiceServicer, fleet_pb2_grpc.Fl
         self.journal.changed()
         ended = [lease_id for lease_id in request.lease_ids if lease_id in self.ended]
         return capacity_pb2.RenewLeasesResponse(ended_lease_ids=ended, ttl_ms=self.ttl_ms)
+
+    async def GetUsage(self, request: capacity_pb2.GetUsageRequest, context: Context) -> capacity_pb2.GetUsageResponse:
+        return capacity_pb2.GetUsageResponse(versions=self.usage)
 
     async def ListHosts(
         self, request: capacity_pb2.ListHostsRequest, context: Context

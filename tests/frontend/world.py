@@ -15,6 +15,7 @@ from stoker_frontend.frontend import MIGRATIONS, running_frontend
 from stoker_protos.admin.v1 import fleet_pb2_grpc, tenants_pb2, tenants_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2_grpc,
+    concurrency_pb2_grpc,
     functions_pb2_grpc,
     invocations_pb2,
     invocations_pb2_grpc,
@@ -64,6 +65,7 @@ class World:
         self.invocations = invocations_pb2_grpc.InvocationServiceStub(self.channel)
         self.functions = functions_pb2_grpc.FunctionServiceStub(self.channel)
         self.aliases = aliases_pb2_grpc.AliasServiceStub(self.channel)
+        self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(self.channel)
         self.logs = logs_pb2_grpc.LogServiceStub(self.channel)
         self.tenants = tenants_pb2_grpc.TenantServiceStub(self.channel)
         self.fleet = fleet_pb2_grpc.FleetServiceStub(self.channel)

@@ -1,28 +1,31 @@
 """The codestore, as the frontend asks it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import grpc
 import grpc.aio
 from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
-from stoker_protos.v1 import functions_pb2, functions_pb2_grpc
+from stoker_protos.v1 import concurrency_pb2, concurrency_pb2_grpc, functions_pb2, functions_pb2_grpc
 from stoker_service.errors import ErrorKind, StokerError
 from stoker_service.metadata import TENANT
 from stoker_service.status import error_from_rpc
 
 from stoker_frontend import errors
+from stoker_frontend.concurrency import Setting
 from stoker_frontend.routes import RouteKey, Routes, Version, WeightedVersion
+from stoker_frontend.wire import setting_from_proto, setting_name, setting_to_proto
 
 ANSWER_S = 5.0
 """How long the codestore may take to answer, in seconds."""
 
 
 class Codestore:
-    """Routes, and whether a function exists."""
+    """Routes, what is set for functions, and whether one exists."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._routes = codestore_pb2_grpc.RouteServiceStub(channel)
         self._functions = functions_pb2_grpc.FunctionServiceStub(channel)
+        self._concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(channel)
 
     async def resolve(self, key: RouteKey) -> Routes:
         """Resolves a qualifier.
@@ -60,6 +63,46 @@ class Codestore:
             await self._functions.GetFunction(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
         except grpc.aio.AioRpcError as failure:
             raise _error(failure) from failure
+
+    async def get_concurrency(self, tenant: str, function: str, alias: str) -> Setting:
+        """Returns what is set for a function, or for an alias of it.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, or CODESTORE_UNAVAILABLE.
+        """
+        request = concurrency_pb2.GetConcurrencyRequest(name=setting_name(function, alias))
+        try:
+            response = await self._concurrency.GetConcurrency(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
+        except grpc.aio.AioRpcError as failure:
+            raise _error(failure) from failure
+        return setting_from_proto(response.concurrency)
+
+    async def set_concurrency(self, tenant: str, setting: Setting) -> Setting:
+        """Puts a setting in the place of the one before.
+
+        Raises:
+            StokerError: INVALID_FIELD, FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, or CODESTORE_UNAVAILABLE.
+        """
+        request = concurrency_pb2.UpdateConcurrencyRequest(concurrency=setting_to_proto(setting))
+        metadata = ((TENANT, tenant),)
+        try:
+            response = await self._concurrency.UpdateConcurrency(request, timeout=ANSWER_S, metadata=metadata)
+        except grpc.aio.AioRpcError as failure:
+            raise _error(failure) from failure
+        return setting_from_proto(response.concurrency)
+
+    async def list_concurrency(self, tenant: str, function: str) -> Sequence[Setting]:
+        """What is set for a function and its aliases.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, or CODESTORE_UNAVAILABLE.
+        """
+        request = concurrency_pb2.ListConcurrencyRequest(parent=f"functions/{function}")
+        try:
+            response = await self._concurrency.ListConcurrency(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
+        except grpc.aio.AioRpcError as failure:
+            raise _error(failure) from failure
+        return [setting_from_proto(setting) for setting in response.settings]
 
 
 def _version(spec: codestore_pb2.VersionSpec) -> Version:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import grpc.aio
 from stoker_protos.admin.v1 import fleet_pb2, tenants_pb2
-from stoker_protos.v1 import aliases_pb2, artifacts_pb2, functions_pb2, invocations_pb2, logs_pb2, versions_pb2
+from stoker_protos.v1 import (
+    aliases_pb2,
+    artifacts_pb2,
+    concurrency_pb2,
+    functions_pb2,
+    invocations_pb2,
+    logs_pb2,
+    versions_pb2,
+)
 from stoker_service.background import background
 from stoker_service.channels import open_channel
 from stoker_service.server import Server, running_server
@@ -17,6 +25,7 @@ from stoker_frontend import api_keys, errors
 from stoker_frontend.api_keys import ApiKey
 from stoker_frontend.authentication import Authentication
 from stoker_frontend.codestore import Codestore
+from stoker_frontend.concurrency import Concurrency
 from stoker_frontend.config import FrontendSettings
 from stoker_frontend.forwarding import forward
 from stoker_frontend.host_logs import HostLogReader
@@ -28,7 +37,7 @@ from stoker_frontend.methods import admin_only, serve, tenants_only
 from stoker_frontend.route_changes import changed_function
 from stoker_frontend.routing import Router
 from stoker_frontend.scheduler import Scheduler
-from stoker_frontend.service import InvocationServicer, LogServicer, TenantServicer
+from stoker_frontend.service import ConcurrencyServicer, InvocationServicer, LogServicer, TenantServicer
 from stoker_frontend.tenants import Tenants
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -37,6 +46,7 @@ MAX_MESSAGE_BYTES = 72 * 1024 * 1024
 
 _INVOCATIONS = invocations_pb2.DESCRIPTOR.services_by_name["InvocationService"]
 _LOGS = logs_pb2.DESCRIPTOR.services_by_name["LogService"]
+_CONCURRENCY = concurrency_pb2.DESCRIPTOR.services_by_name["ConcurrencyService"]
 _TENANTS = tenants_pb2.DESCRIPTOR.services_by_name["TenantService"]
 _FLEET = fleet_pb2.DESCRIPTOR.services_by_name["FleetService"]
 _OF_CODESTORE = (
@@ -117,6 +127,7 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
                 handlers = [
                     serve(_INVOCATIONS, InvocationServicer(invocations), tenant),
                     serve(_LOGS, LogServicer(logs, codestore), tenant),
+                    serve(_CONCURRENCY, ConcurrencyServicer(Concurrency(codestore, scheduler, router)), tenant),
                     serve(_TENANTS, TenantServicer(tenants, authentication), admin),
                     forward(_FLEET, scheduler_channel, admin, errors.scheduler_unavailable),
                 ]
@@ -126,7 +137,9 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
                     )
                 server.add_generic_rpc_handlers(handlers)
 
-            names = [service.full_name for service in (_INVOCATIONS, _LOGS, _TENANTS, _FLEET, *_OF_CODESTORE)]
+            names = [
+                service.full_name for service in (_INVOCATIONS, _LOGS, _CONCURRENCY, _TENANTS, _FLEET, *_OF_CODESTORE)
+            ]
             async with running_server(settings, register, names, max_message_bytes=MAX_MESSAGE_BYTES) as server:
                 try:
                     yield server

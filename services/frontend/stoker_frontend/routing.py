@@ -69,14 +69,15 @@ class Router:
             StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, VERSION_NOT_FOUND; CODESTORE_UNAVAILABLE where there is
                 nothing to go by without it.
         """
-        return choose(await self._routes(key), random.random())  # noqa: S311 - as above
+        return choose(await self.routes(key), random.random())  # noqa: S311 - as above
 
     def forget(self, tenant: str, function: str) -> None:
         """Says that a function's routes have changed, or may have."""
         self._cache.forget(tenant, function)
         self._flights.overtake(lambda key: key.tenant == tenant and key.function == function)
 
-    async def _routes(self, key: RouteKey) -> Routes:
+    async def routes(self, key: RouteKey) -> Routes:
+        """The versions that may be run; raises as `route` does."""
         now_s = _now_s()
         if now_s < self._away_until_s and (stale := self._cache.unconfirmed(key, now_s)):
             return stale

@@ -1,6 +1,6 @@
 """The scheduler, as the frontend asks it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc
 import grpc.aio
@@ -9,6 +9,7 @@ from stoker_protos.scheduler.v1 import capacity_pb2, capacity_pb2_grpc
 from stoker_service.status import error_from_rpc
 
 from stoker_frontend import errors
+from stoker_frontend.concurrency import Usage
 from stoker_frontend.lease_pool import Lease
 from stoker_frontend.lease_source import Grant, LoadFailure, Renewal
 from stoker_frontend.logs import HostAddress
@@ -21,7 +22,7 @@ ANSWER_S = 5.0
 
 
 class Scheduler:
-    """Leases and hosts."""
+    """Leases, hosts, and what functions use."""
 
     def __init__(self, channel: grpc.aio.Channel, holder: str) -> None:
         self._channel = channel
@@ -82,6 +83,19 @@ class Scheduler:
         except grpc.aio.AioRpcError as failure:
             raise error_from_rpc(failure) from failure
         return Renewal(tuple(response.ended_lease_ids), response.ttl_ms / 1000)
+
+    async def usage(self, tenant: str, function: str) -> Mapping[int, Usage]:
+        """The containers of each version of a function that has any.
+
+        Raises:
+            StokerError: SCHEDULER_UNAVAILABLE.
+        """
+        request = capacity_pb2.GetUsageRequest(tenant=tenant, function=function)
+        try:
+            response = await self._capacity.GetUsage(request, timeout=ANSWER_S)
+        except grpc.aio.AioRpcError as failure:
+            raise errors.scheduler_unavailable() from failure
+        return {each.version: Usage(each.loaded, each.leased) for each in response.versions}
 
     async def hosts(self) -> list[HostAddress]:
         """The connected hosts.

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from stoker_protos.admin.v1 import tenants_pb2
-from stoker_protos.v1 import invocations_pb2, logs_pb2
+from stoker_protos.v1 import concurrency_pb2, invocations_pb2, logs_pb2
 from stoker_service import paging
 from stoker_service.deadlines import remaining_s
 from stoker_service.errors import ErrorKind, StokerError
@@ -13,12 +13,13 @@ from stoker_service.metadata import Context
 
 from stoker_frontend.authentication import Authentication
 from stoker_frontend.codestore import Codestore
+from stoker_frontend.concurrency import Concurrency, Standing
 from stoker_frontend.invocations import Answered, Invocation, Invocations
 from stoker_frontend.logs import DEFAULT_LIMIT, LogLine, Logs
 from stoker_frontend.routes import RouteKey
 from stoker_frontend.routing import DEFAULT_QUALIFIER
 from stoker_frontend.tenants import Tenant, Tenants
-from stoker_frontend.wire import failure_to_proto
+from stoker_frontend.wire import failure_to_proto, setting_from_proto, setting_owner, setting_to_proto
 
 FUNCTIONS = "functions/"
 
@@ -64,6 +65,34 @@ class LogServicer:
         async with aclosing(self._logs.tail(tenant, function, limit=limit, follow=request.follow)) as lines:
             async for line in lines:
                 yield logs_pb2.TailLogsResponse(entry=_log_entry(line))
+
+
+class ConcurrencyServicer:
+    """Serves `stoker.v1.ConcurrencyService`."""
+
+    def __init__(self, concurrency: Concurrency) -> None:
+        self._concurrency = concurrency
+
+    async def GetConcurrency(
+        self, tenant: str, request: concurrency_pb2.GetConcurrencyRequest, _context: Context
+    ) -> concurrency_pb2.GetConcurrencyResponse:
+        """Returns a setting, and how things stand."""
+        standing = await self._concurrency.get(tenant, *setting_owner(request.name))
+        return concurrency_pb2.GetConcurrencyResponse(concurrency=_concurrency_message(standing))
+
+    async def UpdateConcurrency(
+        self, tenant: str, request: concurrency_pb2.UpdateConcurrencyRequest, _context: Context
+    ) -> concurrency_pb2.UpdateConcurrencyResponse:
+        """Changes a setting."""
+        standing = await self._concurrency.set(tenant, setting_from_proto(request.concurrency))
+        return concurrency_pb2.UpdateConcurrencyResponse(concurrency=_concurrency_message(standing))
+
+    async def ListConcurrency(
+        self, tenant: str, request: concurrency_pb2.ListConcurrencyRequest, _context: Context
+    ) -> concurrency_pb2.ListConcurrencyResponse:
+        """Lists what is set for a function and its aliases."""
+        standings = await self._concurrency.list(tenant, request.parent[len(FUNCTIONS) :])
+        return concurrency_pb2.ListConcurrencyResponse(settings=[_concurrency_message(each) for each in standings])
 
 
 class TenantServicer:
@@ -132,6 +161,13 @@ def _invoke_response(answered: Answered) -> invocations_pb2.InvokeResponse:
         host=lease.host if lease else "",
         log_tail=finished.log_tail,
     )
+
+
+def _concurrency_message(standing: Standing) -> concurrency_pb2.Concurrency:
+    message = setting_to_proto(standing.setting)
+    if standing.usage is not None:
+        message.loaded, message.leased = standing.usage.loaded, standing.usage.leased
+    return message
 
 
 def _log_entry(line: LogLine) -> logs_pb2.LogEntry:
