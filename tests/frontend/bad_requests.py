@@ -237,6 +237,8 @@ def _versions() -> list[Bad]:
         ("less than no time", "version.timeout_s", {"timeout_s": -1}),
         ("too much time", "version.timeout_s", {"timeout_s": 901}),
         ("too large a /tmp", "version.tmp_mib", {"tmp_mib": 1025}),
+        ("too many at once", "version.concurrency", {"concurrency": 101}),
+        ("less than none at once", "version.concurrency", {"concurrency": -1}),
         ("a variable of no name", "version.environment[1A]", {"environment": {"1A": "x"}}),
         ("too many variables", "version.environment", {"environment": {f"A{number}": "" for number in range(65)}}),
         ("a long variable", "version.environment[A]", {"environment": {"A": "x" * 4097}}),

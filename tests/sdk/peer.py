@@ -12,7 +12,15 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 from stoker_protos.admin.v1 import fleet_pb2, tenants_pb2
-from stoker_protos.v1 import aliases_pb2, artifacts_pb2, functions_pb2, invocations_pb2, logs_pb2, versions_pb2
+from stoker_protos.v1 import (
+    aliases_pb2,
+    artifacts_pb2,
+    concurrency_pb2,
+    functions_pb2,
+    invocations_pb2,
+    logs_pb2,
+    versions_pb2,
+)
 from stoker_service.errors import ErrorKind, StokerError
 from stoker_service.interceptors import InvalidRequest
 from stoker_service.status import STATUS_DETAILS_KEY, code_of, details_of
@@ -28,6 +36,7 @@ _MODULES = (
     versions_pb2,
     aliases_pb2,
     artifacts_pb2,
+    concurrency_pb2,
     invocations_pb2,
     logs_pb2,
     tenants_pb2,
@@ -48,6 +57,8 @@ class Peer:
         self.functions: dict[str, functions_pb2.Function] = {}
         self.versions: dict[str, list[versions_pb2.Version]] = {}
         self.aliases: dict[str, aliases_pb2.Alias] = {}
+        self.concurrency: dict[str, concurrency_pb2.Concurrency] = {}
+        self.is_scheduler_away = False
         self.artifacts: dict[str, bytes] = {}
         self.tenants: list[str] = []
         self.lines: list[str] = []
@@ -125,6 +136,19 @@ class Peer:
         del self.aliases[request.name]
         return Empty()
 
+    def GetConcurrency(self, request: Any, _context: Any) -> Any:
+        return concurrency_pb2.GetConcurrencyResponse(concurrency=self._standing(request.name))
+
+    def UpdateConcurrency(self, request: Any, _context: Any) -> Any:
+        setting = request.concurrency
+        self._function(setting.name.removesuffix("/concurrency").partition("/aliases/")[0])
+        self.concurrency[setting.name] = setting
+        return concurrency_pb2.UpdateConcurrencyResponse(concurrency=self._standing(setting.name))
+
+    def ListConcurrency(self, request: Any, _context: Any) -> Any:
+        settings = [self._standing(name) for name in self.concurrency if name.startswith(f"{request.parent}/")]
+        return concurrency_pb2.ListConcurrencyResponse(settings=settings)
+
     def UploadArtifact(self, requests: Iterator[Any], _context: Any) -> Any:
         sha256 = next(requests).header.sha256
         self.artifacts[sha256] = b"".join(request.chunk for request in requests)
@@ -197,6 +221,13 @@ class Peer:
         vm = fleet_pb2.Vm(id="vm-1", host="host-1", state="warming", memory_mib=512)
         container = fleet_pb2.Container(id="c-1", vm="vm-1", function="hello", version=1, state="idle")
         return fleet_pb2.GetFleetResponse(hosts=[host], vms=[vm], containers=[container])
+
+    def _standing(self, name: str) -> Any:
+        setting = concurrency_pb2.Concurrency(name=name)
+        setting.MergeFrom(self.concurrency.get(name, setting))
+        if not self.is_scheduler_away:
+            setting.loaded, setting.leased = 3, 1
+        return setting
 
     def _function(self, name: str) -> Any:
         if name not in self.functions:

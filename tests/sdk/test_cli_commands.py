@@ -37,6 +37,7 @@ def test_deploy_can_leave_live_alone(run: Run, code: Path, peer: Peer) -> None:
 
 def test_deploy_takes_the_whole_configuration(run: Run, code: Path, peer: Peer) -> None:
     options = ["--memory-mib", "256", "--timeout-s", "5", "--env", "A=1", "--env", "B=x=y", "--description", "first"]
+    options += ["--concurrency", "10"]
     done = run("deploy", "hello", str(code), "--runtime", "nodejs", "--handler", "a.b", *options, "--output", "json")
     version = json.loads(done.stdout)["version"]
     assert (version["runtime"], version["handler"], version["memory_mib"], version["timeout_s"]) == (
@@ -46,6 +47,7 @@ def test_deploy_takes_the_whole_configuration(run: Run, code: Path, peer: Peer) 
         5,
     )
     assert (version["environment"], version["description"]) == ({"A": "1", "B": "x=y"}, "first")
+    assert version["concurrency"] == 10
 
 
 def test_invoke_prints_the_payload_alone(run: Run, hello: str) -> None:
@@ -111,6 +113,11 @@ def test_a_failed_function_ends_with_1_and_tells_why_on_stderr(run: Run, code: P
         (["alias", "set", "hello", "live", "latest"], "`latest` names no versions; write one (`3`)"),
         (["alias", "set", "hello", "live", "1=90", "2=20"], "must be 100 together"),
         (["alias", "set", "hello", "live", "1=50", "1=50"], "names no versions"),
+        (["concurrency", "set", "hello"], "say what to set: `--provisioned N`, `--maximum N`, or both"),
+        (["concurrency", "set", "hello:", "--provisioned", "1"], "`hello:` names no alias; write `hello:live`"),
+        (["concurrency", "set", "hello:3", "--provisioned", "1"], "`hello:3` names no alias; write `hello:live`"),
+        (["concurrency", "set", "hello:Live", "--provisioned", "1"], "alias: 'Live' cannot be a name"),
+        (["concurrency", "set", "hello:live", "--maximum", "1"], "--maximum is of a function as a whole"),
         (["delete", "hello"], "`--yes` is needed to delete function hello"),
         (["admin", "key", "revoke", "abc"], "16 hexadecimal digits"),
         (["admin", "tenant", "create", "ACME"], "tenant: 'ACME' cannot be a name"),
@@ -168,6 +175,46 @@ def test_lists_are_tables_and_json(run: Run, hello: str) -> None:
     assert run("alias", "set", hello, "canary", "1=90", "2=10").stdout == "hello:canary is now 1=90 2=10\n"
     assert json.loads(run("alias", "list", hello, "--output", "json").stdout)[0]["routes"] == {"1": 90, "2": 10}
     assert run("alias", "delete", hello, "canary").stdout == "deleted hello:canary\n"
+
+
+def test_concurrency_is_set_piece_by_piece_and_shown(run: Run, hello: str) -> None:
+    command = ("concurrency", "set", hello)
+    assert run(*command, "--maximum", "50").stdout == "hello: no containers kept loaded, 50 invocations at once\n"
+    assert run(*command, "--provisioned", "2").stdout == "hello: 2 kept loaded, 50 invocations at once\n"
+    done = run("concurrency", "set", f"{hello}:live", "--provisioned", "1", "--output", "json")
+    assert json.loads(done.stdout) == {
+        "function": "hello",
+        "alias": "live",
+        "provisioned": 1,
+        "maximum": 0,
+        "loaded": 3,
+        "leased": 1,
+    }
+    assert [line.split() for line in run("concurrency", "show", hello).stdout.splitlines()] == [
+        ["FUNCTION", "PROVISIONED", "MAXIMUM", "LOADED", "LEASED"],
+        ["hello", "2", "50", "3", "1"],
+        ["hello:live", "1", "-", "3", "1"],
+    ]
+    assert run(*command, "--maximum", "0").stdout == "hello: 2 kept loaded, no maximum of its own\n"
+    assert [each["maximum"] for each in json.loads(run("concurrency", "show", hello, "-o", "json").stdout)] == [0, 0]
+
+
+def test_concurrency_is_shown_while_the_scheduler_is_away(run: Run, hello: str, peer: Peer) -> None:
+    peer.is_scheduler_away = True
+    done = run("concurrency", "show", hello)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[1].split() == ["hello", "-", "-", "?", "?"]
+    assert done.stderr == "the scheduler does not answer, so what is loaded is not known\n"
+
+
+def test_a_function_over_its_maximum_is_told_with_when_to_try_again(run: Run, hello: str, peer: Peer) -> None:
+    message = "functions/hello runs 5 invocations, its maximum"
+    refusal = Refusal(
+        ErrorKind.RESOURCE_EXHAUSTED, "CONCURRENCY_EXCEEDED", message, retry_after_s=0.5, quota="functions/hello"
+    )
+    peer.failures["Invoke"].append(refusal)
+    done = run("invoke", hello)
+    assert (done.exit_code, done.stderr) == (3, f"error: {message}; try again in 0.5 s\n")
 
 
 def test_an_empty_list_says_how_to_begin(run: Run) -> None:

@@ -154,6 +154,32 @@ def test_an_error_keeps_everything_on_its_way(
     )
 
 
+def test_concurrency_is_set_and_listed(client: stoker.Client, code: Path, peer: Peer) -> None:
+    assert deploy(client, code, concurrency=10).version.concurrency == 10
+    changed = client.set_concurrency("hello", provisioned=2, maximum=50)
+    assert (changed.function, changed.alias, changed.provisioned, changed.maximum) == ("hello", "", 2, 50)
+    assert (changed.loaded, changed.leased) == (3, 1)
+    of_alias = client.set_concurrency("hello", "live", provisioned=1)
+    assert client.list_concurrency("hello") == [changed, of_alias]
+    peer.is_scheduler_away = True
+    assert client.get_concurrency("hello", "live").loaded is None
+    with pytest.raises(InvalidArgument) as caught:
+        client.set_concurrency("hello", provisioned=1001)
+    assert caught.value.field == "concurrency.provisioned"
+
+
+def test_a_function_over_its_maximum_is_told_at_once(client: stoker.Client, code: Path, peer: Peer) -> None:
+    deploy(client, code)
+    refusal = Refusal(
+        ErrorKind.RESOURCE_EXHAUSTED, "CONCURRENCY_EXCEEDED", "too many", retry_after_s=0.5, quota="functions/hello"
+    )
+    peer.failures["Invoke"].append(refusal)
+    with pytest.raises(ResourceExhausted) as caught:
+        client.invoke("hello")
+    assert (caught.value.reason, caught.value.retry_after_s) == ("CONCURRENCY_EXCEEDED", 0.5)
+    assert peer.calls["Invoke"] == 1
+
+
 def test_a_read_is_tried_again_when_its_server_is_away(client: stoker.Client, peer: Peer) -> None:
     client.create_function("hello")
     peer.failures["GetFunction"].extend([Refusal(ErrorKind.UNAVAILABLE, "AWAY", "away")] * 2)
@@ -273,6 +299,9 @@ async def test_the_asyncio_client_does_the_same(aio_client: stoker.aio.Client, c
         await aio_client.create_function("a")
     chunks = [chunk async for chunk in aio_client.download_artifact(done.artifact.sha256)]
     assert b"".join(chunks) == peer.artifacts[done.artifact.sha256]
+    changed = await aio_client.set_concurrency("hello", provisioned=1)
+    assert await aio_client.list_concurrency("hello") == [changed]
+    assert await aio_client.get_concurrency("hello") == changed
     assert (await aio_client.get_fleet()).hosts[0].id == "host-1"
 
 

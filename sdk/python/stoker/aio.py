@@ -1,7 +1,7 @@
 """The asyncio client: `stoker.aio.Client`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from stoker.errors import StokerError
 from stoker.models import (
     Alias,
     Artifact,
+    Concurrency,
     Deployment,
     Fleet,
     Function,
@@ -135,6 +136,27 @@ class Client:
     async def delete_alias(self, function: str, alias: str) -> None:
         """Deletes an alias."""
         await self._call(requests.delete_alias(function, alias))
+
+    async def get_concurrency(self, function: str, alias: str = "") -> Concurrency:
+        """Returns what is set for a function, or for an alias of it, and how many containers there are."""
+        return await self._call(requests.get_concurrency(function, alias))
+
+    async def list_concurrency(self, function: str) -> Sequence[Concurrency]:
+        """Returns what is set for a function and its aliases, the function's own first."""
+        return await self._call(requests.list_concurrency(function))
+
+    async def set_concurrency(
+        self, function: str, alias: str = "", *, provisioned: int = 0, maximum: int = 0
+    ) -> Concurrency:
+        """Sets how many containers are kept loaded and how many invocations may run at once; 0 takes it back.
+
+        Args:
+            function: The function.
+            alias: The alias to keep containers for; empty for the function itself.
+            provisioned: Containers kept loaded, up to 1,000; a function's are of the versions that `live` names.
+            maximum: How many invocations may run at once, up to 10,000; an alias has none of its own.
+        """
+        return await self._call(requests.set_concurrency(function, alias, provisioned=provisioned, maximum=maximum))
 
     async def get_artifact(self, sha256: str) -> Artifact:
         """Returns what is known of an artifact."""

@@ -13,6 +13,7 @@ from stoker_protos.admin.v1 import fleet_pb2_grpc, tenants_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2_grpc,
     artifacts_pb2_grpc,
+    concurrency_pb2_grpc,
     functions_pb2_grpc,
     invocations_pb2_grpc,
     logs_pb2_grpc,
@@ -41,6 +42,7 @@ class Stubs:
         self.versions = versions_pb2_grpc.VersionServiceStub(blocking)
         self.aliases = aliases_pb2_grpc.AliasServiceStub(blocking)
         self.artifacts = artifacts_pb2_grpc.ArtifactServiceStub(blocking)
+        self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(blocking)
         self.invocations = invocations_pb2_grpc.InvocationServiceStub(blocking)
         self.logs = logs_pb2_grpc.LogServiceStub(blocking)
         self.tenants = tenants_pb2_grpc.TenantServiceStub(blocking)

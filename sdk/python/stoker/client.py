@@ -1,7 +1,7 @@
 """The blocking client."""
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -17,6 +17,7 @@ from stoker.errors import StokerError
 from stoker.models import (
     Alias,
     Artifact,
+    Concurrency,
     Deployment,
     Fleet,
     Function,
@@ -132,6 +133,25 @@ class Client:
     def delete_alias(self, function: str, alias: str) -> None:
         """Deletes an alias."""
         self._call(requests.delete_alias(function, alias))
+
+    def get_concurrency(self, function: str, alias: str = "") -> Concurrency:
+        """Returns what is set for a function, or for an alias of it, and how many containers there are."""
+        return self._call(requests.get_concurrency(function, alias))
+
+    def list_concurrency(self, function: str) -> Sequence[Concurrency]:
+        """Returns what is set for a function and its aliases, the function's own first."""
+        return self._call(requests.list_concurrency(function))
+
+    def set_concurrency(self, function: str, alias: str = "", *, provisioned: int = 0, maximum: int = 0) -> Concurrency:
+        """Sets how many containers are kept loaded and how many invocations may run at once; 0 takes it back.
+
+        Args:
+            function: The function.
+            alias: The alias to keep containers for; empty for the function itself.
+            provisioned: Containers kept loaded, up to 1,000; a function's are of the versions that `live` names.
+            maximum: How many invocations may run at once, up to 10,000; an alias has none of its own.
+        """
+        return self._call(requests.set_concurrency(function, alias, provisioned=provisioned, maximum=maximum))
 
     def get_artifact(self, sha256: str) -> Artifact:
         """Returns what is known of an artifact."""

@@ -76,6 +76,8 @@ class Version:
     tmp_mib: int
     description: str
     create_time: datetime
+    concurrency: int = 1
+    """How many invocations one container runs at once."""
 
 
 class VersionOptions(TypedDict, total=False):
@@ -92,6 +94,8 @@ class VersionOptions(TypedDict, total=False):
     tmp_mib: int
     """The size of a container's `/tmp`; 64 by default. It counts towards its memory."""
     description: str
+    concurrency: int
+    """How many invocations one container runs at once, up to 100; 1 by default. More need an asynchronous handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,23 @@ class Alias:
     """Each version's share of invocations in percent."""
     update_time: datetime
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many invocations a function may run at once, and how many containers are kept for it or for an alias."""
+
+    function: str
+    alias: str
+    """Empty for the function's own setting."""
+    provisioned: int
+    """Containers kept loaded; a function's are of the versions that `live` names."""
+    maximum: int
+    """How many invocations may run at once; 0 for as many as the tenant may. Only a function has it."""
+    loaded: int | None
+    """Containers that are loaded now; None while the scheduler is away."""
+    leased: int | None
+    """Those of them that are under a lease now; None while the scheduler is away."""
 
 
 @dataclass(frozen=True, slots=True)

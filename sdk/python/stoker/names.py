@@ -84,6 +84,11 @@ def alias_path(function: str, alias: str) -> str:
     return f"{function_path(function)}/aliases/{check_name(alias, 'alias')}"
 
 
+def concurrency_path(function: str, alias: str) -> str:
+    """`functions/{function}/concurrency`, or `functions/{function}/aliases/{alias}/concurrency` where one is given."""
+    return f"{alias_path(function, alias) if alias else function_path(function)}/concurrency"
+
+
 def last_part(path: str) -> str:
     """What follows the last `/`."""
     return path.rpartition("/")[2]

@@ -1,18 +1,25 @@
 """Every call of the public API but the artifacts', as a value."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from stoker_protos.v1 import aliases_pb2, functions_pb2, invocations_pb2, logs_pb2, versions_pb2
+from stoker_protos.v1 import (
+    aliases_pb2,
+    concurrency_pb2,
+    functions_pb2,
+    invocations_pb2,
+    logs_pb2,
+    versions_pb2,
+)
 
 from stoker import wire
 from stoker.calls import Listing, Page, Stream, StreamOf, Unary, UnaryOf
 from stoker.errors import InvalidArgument
-from stoker.models import JSON, Alias, Function, InvokeResult, LogLine, Runtime, Version, VersionOptions
-from stoker.names import alias_path, check_handler, check_qualifier, function_path, version_path
+from stoker.models import JSON, Alias, Concurrency, Function, InvokeResult, LogLine, Runtime, Version, VersionOptions
+from stoker.names import alias_path, check_handler, check_qualifier, concurrency_path, function_path, version_path
 from stoker.retries import Retry
 
 LONGEST_INVOCATION_S = 990.0
@@ -88,6 +95,7 @@ def publish_version(
         environment=options.get("environment", {}),
         tmp_mib=options.get("tmp_mib", 0),
         description=options.get("description", ""),
+        concurrency=options.get("concurrency", 0),
     )
     return Unary(
         lambda stubs: stubs.versions.PublishVersion,
@@ -181,6 +189,39 @@ def delete_alias(function: str, alias: str) -> UnaryOf[None]:
         lambda stubs: stubs.aliases.DeleteAlias,
         aliases_pb2.DeleteAliasRequest(name=alias_path(function, alias)),
         _nothing,
+    )
+
+
+def get_concurrency(function: str, alias: str) -> UnaryOf[Concurrency]:
+    """Returns what is set for a function or an alias, and how things stand."""
+    return Unary(
+        lambda stubs: stubs.concurrency.GetConcurrency,
+        concurrency_pb2.GetConcurrencyRequest(name=concurrency_path(function, alias)),
+        lambda response: wire.concurrency_of(response.concurrency),
+        _AGAIN,
+    )
+
+
+def set_concurrency(function: str, alias: str, *, provisioned: int, maximum: int) -> UnaryOf[Concurrency]:
+    """Sets a function's or an alias's concurrency."""
+    concurrency = concurrency_pb2.Concurrency(
+        name=concurrency_path(function, alias), provisioned=provisioned, maximum=maximum
+    )
+    return Unary(
+        lambda stubs: stubs.concurrency.UpdateConcurrency,
+        concurrency_pb2.UpdateConcurrencyRequest(concurrency=concurrency),
+        lambda response: wire.concurrency_of(response.concurrency),
+        _AGAIN,
+    )
+
+
+def list_concurrency(function: str) -> UnaryOf[Sequence[Concurrency]]:
+    """Lists what is set for a function and its aliases."""
+    return Unary(
+        lambda stubs: stubs.concurrency.ListConcurrency,
+        concurrency_pb2.ListConcurrencyRequest(parent=function_path(function)),
+        lambda response: [wire.concurrency_of(setting) for setting in response.settings],
+        _AGAIN,
     )
 
 

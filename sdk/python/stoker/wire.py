@@ -4,11 +4,20 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from stoker_protos.admin.v1 import fleet_pb2, tenants_pb2
-from stoker_protos.v1 import aliases_pb2, artifacts_pb2, functions_pb2, invocations_pb2, logs_pb2, versions_pb2
+from stoker_protos.v1 import (
+    aliases_pb2,
+    artifacts_pb2,
+    concurrency_pb2,
+    functions_pb2,
+    invocations_pb2,
+    logs_pb2,
+    versions_pb2,
+)
 
 from stoker.models import (
     Alias,
     Artifact,
+    Concurrency,
     Container,
     Fleet,
     Function,
@@ -78,6 +87,7 @@ def version_of(message: versions_pb2.Version) -> Version:
         tmp_mib=message.tmp_mib,
         description=message.description,
         create_time=time_of(message.create_time),
+        concurrency=message.concurrency or 1,
     )
 
 
@@ -89,6 +99,18 @@ def alias_of(message: aliases_pb2.Alias) -> Alias:
         routes={route.version: route.weight for route in message.routes},
         update_time=time_of(message.update_time),
         etag=message.etag,
+    )
+
+
+def concurrency_of(message: concurrency_pb2.Concurrency) -> Concurrency:
+    """What is set for a function or an alias, and how things stand."""
+    return Concurrency(
+        function=part(message.name, 1),
+        alias=part(message.name, 3),
+        provisioned=message.provisioned,
+        maximum=message.maximum,
+        loaded=message.loaded if message.HasField("loaded") else None,
+        leased=message.leased if message.HasField("leased") else None,
     )
 
 

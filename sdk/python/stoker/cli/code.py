@@ -42,6 +42,12 @@ def deploy(
     timeout_s: Annotated[
         int, typer.Option(min=0, max=900, help="How long an invocation may take; 0 for the default of 30.")
     ] = 0,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            min=0, max=100, help="How many invocations a container runs at once; more than 1 need an async handler."
+        ),
+    ] = 0,
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An environment variable; repeatable.")] = None,
     description: Annotated[str, typer.Option(help="What this version is.")] = "",
     alias: Annotated[str, typer.Option(help="The alias to move to the new version; empty for none.")] = "live",
@@ -63,6 +69,7 @@ def deploy(
             handler=handler,
             memory_mib=memory_mib,
             timeout_s=timeout_s,
+            concurrency=concurrency,
             environment=environment,
             description=description,
             alias=alias or None,
