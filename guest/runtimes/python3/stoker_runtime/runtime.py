@@ -36,6 +36,7 @@ from .channel import Channel
 from .context import Context
 from .failures import describe, print_to_log
 from .function import Function, find_handler
+from .rehearsal import rehearse
 
 PRELOADED = (
     base64, collections, concurrent.futures, contextlib, dataclasses, datetime, decimal, enum, functools, hashlib, io,
@@ -51,6 +52,7 @@ def run() -> None:
     faulthandler.enable()
     sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - a TextIOWrapper here
     channel = Channel()
+    rehearse()
     gc.collect()
     gc.freeze()
     channel.send({"type": "ready"})
