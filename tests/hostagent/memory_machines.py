@@ -45,6 +45,7 @@ class MemoryGuest:
         self.is_reachable = True
         self.has_begun = asyncio.Event()
         self.has_changed = asyncio.Condition()
+        self.is_creating = asyncio.Event()
         self.may_create = asyncio.Event()
         self.may_create.set()
 
@@ -56,7 +57,9 @@ class MemoryGuest:
         self, container: str, runtime: str, memory_mib: int, tmp_mib: int, *, is_in_background: bool = False
     ) -> None:
         self._check()
+        self.is_creating.set()
         await self.may_create.wait()
+        self.is_creating.clear()
         self.containers[container] = MemoryContainer(runtime, memory_mib, tmp_mib)
         await self._tell()
 
@@ -137,6 +140,7 @@ class MemoryMachines:
     def __init__(self) -> None:
         self.vms: dict[str, Vm] = {}
         self.guests: dict[str, MemoryGuest] = {}
+        self.next_guest = MemoryGuest()
         self.listener: VmListener | None = None
         self.may_create = asyncio.Event()
         self.may_create.set()
@@ -157,7 +161,7 @@ class MemoryMachines:
         if vm_id not in self.vms:
             self._put(Vm(vm_id, shape, VmState.CREATING, "", 0))
             await self.may_create.wait()
-            self.guests[vm_id] = MemoryGuest()
+            self.guests[vm_id], self.next_guest = self.next_guest, MemoryGuest()
             self._put(Vm(vm_id, shape, VmState.WARMING, "", 300))
         return self.vms[vm_id]
 

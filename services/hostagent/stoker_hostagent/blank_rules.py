@@ -61,7 +61,7 @@ def next_step(blanks: Mapping[str, str], wanted: Mapping[str, int], free_mib: in
         if count[runtime] > wanted.get(runtime, 0):
             return Drop(blank)
     taken_mib = sum(map(footprint_mib, blanks.values()))
-    if taken_mib > free_mib:
+    if blanks and taken_mib > free_mib:
         return Drop(max(blanks, key=lambda blank: footprint_mib(blanks[blank])))
     missing = [runtime for runtime, number in wanted.items() if count[runtime] < number]
     fitting = [runtime for runtime in missing if taken_mib + footprint_mib(runtime) <= free_mib]
