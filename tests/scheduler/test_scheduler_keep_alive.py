@@ -1,15 +1,8 @@
 """What is kept, for how long, what makes way, and how many VMs boot ahead of time."""
 
-from itertools import count
-
-from hypothesis import given
-from hypothesis import strategies as st
-from stoker_scheduler.dispatch import Dispatcher
 from stoker_scheduler.eviction import Eviction
 from stoker_scheduler.keep_alive import Ending, too_old
-from stoker_scheduler.machines import ContainerState, Shape, VmState
-from stoker_scheduler.waiting import Waiting
-from stoker_scheduler.warming_pool import PoolPolicy, creations
+from stoker_scheduler.machines import ContainerState
 
 from tests.scheduler.values import a_demand, a_fleet, a_version, put_container, put_vm
 
@@ -70,60 +63,3 @@ def test_what_is_being_freed_is_waited_for_and_counted_once() -> None:
     assert eviction.room_for(a_demand(memory_mib=300)) is None
     later = Eviction(fleet)
     assert [later.room_for(a_demand(memory_mib=300)) for _ in range(3)] == [Ending(), Ending(), None]
-
-
-def test_the_pool_keeps_its_number_of_vms_as_far_as_there_is_room() -> None:
-    fleet = a_fleet(2048)
-    assert creations("h1", fleet, PoolPolicy(3, 2)) == 2
-    put_vm(fleet, "vm-1", state=VmState.CREATING)
-    assert creations("h1", fleet, PoolPolicy(3, 2)) == 1
-    assert creations("h1", fleet, PoolPolicy(1, 2)) == 0
-    put_vm(fleet, "vm-2", tenant="acme")
-    put_vm(fleet, "vm-3", shape=Shape(1, 1024))
-    assert creations("h1", fleet, PoolPolicy(3, 2)) == 0
-
-
-def test_a_host_that_rests_makes_none_for_the_pool() -> None:
-    fleet = a_fleet(2048)
-    fleet.rest_host("h1")
-    assert creations("h1", fleet, PoolPolicy(1, 1)) == 0
-
-
-def test_a_vm_that_boots_for_a_tenant_comes_before_one_for_the_pool() -> None:
-    fleet = a_fleet(2048)
-    put_vm(fleet, "vm-1", tenant="acme", state=VmState.CREATING)
-    assert creations("h1", fleet, PoolPolicy(1, 1)) == 0
-
-
-def test_the_pool_takes_no_room_that_a_demand_waits_for() -> None:
-    ids = count(1)
-    fleet = a_fleet(512)
-    dispatcher = Dispatcher(fleet, Waiting(10, 10), lambda prefix: f"{prefix}{next(ids)}")
-    fleet.rest_host("h1")
-    ticket = dispatcher.waiting.join(a_demand())
-    dispatcher.round(0.0, may_refuse=True)
-    fleet.wake_host("h1")
-    assert dispatcher.fill_pool(PoolPolicy(1, 1), 0.0) == []
-    dispatcher.waiting.leave(ticket)
-    assert len(dispatcher.fill_pool(PoolPolicy(1, 1), 0.0)) == 1
-
-
-@given(
-    st.sampled_from((256, 512, 2048, 8192)),
-    st.lists(st.tuples(st.sampled_from(("", "acme")), st.sampled_from(VmState)), max_size=4),
-    st.integers(0, 4),
-    st.integers(1, 3),
-)
-def test_the_pool_never_passes_its_bounds(
-    host_mib: int, vms: list[tuple[str, VmState]], wanted: int, at_once: int
-) -> None:
-    fleet = a_fleet(host_mib)
-    for number, (tenant, state) in enumerate(vms):
-        if fleet.host_free_mib("h1") >= 512:
-            put_vm(fleet, f"vm-{number}", tenant=tenant, state=state)
-    added = creations("h1", fleet, PoolPolicy(wanted, at_once))
-    unassigned = sum(not vm.tenant and vm.state <= VmState.WARMING for vm in fleet.vms)
-    creating = sum(vm.state is VmState.CREATING for vm in fleet.vms)
-    assert added >= 0
-    assert added * 512 <= fleet.host_free_mib("h1")
-    assert added == 0 or (unassigned + added <= wanted and creating + added <= at_once)

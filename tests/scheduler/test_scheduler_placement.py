@@ -270,8 +270,10 @@ class Scheduling(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 20))
     def caller_leaves(self, pick: int) -> None:
-        if firsts := self.waiting.firsts():
-            self.waiting.leave(firsts[pick % len(firsts)])
+        if versions := self.waiting.versions():
+            ticket = self.waiting.first(versions[pick % len(versions)])
+            assert ticket is not None
+            self.waiting.leave(ticket)
         self.decide()
 
     @rule(pick=st.integers(0, 50))
@@ -361,12 +363,12 @@ class Scheduling(RuleBasedStateMachine):
 
     @invariant()
     def no_more_is_made_than_was_wanted_and_nobody_waits_for_what_is_there(self) -> None:
-        for ticket in self.waiting.firsts():
-            version = ticket.demand.version
-            assert self.fleet.lists.idle_of_version(version.uid) is None
-            making = self.fleet.lists.creating_count(version.uid)
-            if self.waiting.count(version.tenant, version.uid) > making:
-                assert not fits_somewhere(version, self.fleet)
+        for uid in self.waiting.versions():
+            ticket = self.waiting.first(uid)
+            assert ticket is not None
+            assert self.fleet.lists.idle_of_version(uid) is None
+            if self.waiting.count(uid) > self.fleet.lists.creating_count(uid):
+                assert not fits_somewhere(ticket.demand.version, self.fleet)
 
 
 Scheduling.TestCase.settings = settings(UNHURRIED, max_examples=40, stateful_step_count=40)

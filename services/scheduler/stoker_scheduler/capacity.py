@@ -69,7 +69,7 @@ class Capacity:
         """
         if self._is_stopping:
             raise errors.stopping()
-        ticket = self._waiting.join(demand)
+        ticket = self._waiting.join(demand, self._clock())
         answer = self._callers.add(ticket)
         self.look_again()
         is_answered = False
@@ -139,18 +139,19 @@ class Capacity:
         match made:
             case LoadFailure():
                 self._answer_load_failure(ticket, made)
-            case Done(init_ms):
-                await self._give(container, lease_id, holder, init_ms)
+            case Done():
+                await self._give(container, lease_id, holder, made)
 
-    async def _give(self, container: Container, lease_id: str, holder: str, init_ms: float) -> None:
+    async def _give(self, container: Container, lease_id: str, holder: str, made: Done) -> None:
         """Gives a container that was made under a lease to whoever has waited longest for one of its version."""
+        start = Start.PRIMED if made.is_primed else Start.COLD
         hand = self._dispatcher.hand(container, self._clock())
         if hand is None:
             self._containers.unlease(container.id)
         elif hand.ticket.demand.holder == holder:
-            self._grant(hand.ticket, hand.container, lease_id, Start.COLD, init_ms)
+            self._grant(hand.ticket, hand.container, lease_id, start, made.init_ms)
         else:
-            await self._lease(hand.ticket, hand.container, Start.COLD, init_ms)
+            await self._lease(hand.ticket, hand.container, start, made.init_ms)
 
     async def _lease(self, ticket: Ticket, container: Container, start: Start, init_ms: float = 0.0) -> None:
         lease_id = secrets.token_hex(16)
@@ -173,7 +174,7 @@ class Capacity:
 
     def _answer_load_failure(self, ticket: Ticket, failure: LoadFailure) -> None:
         version = ticket.demand.version
-        told = ticket if ticket in self._waiting else self._waiting.first(version.tenant, version.uid)
+        told = ticket if ticket in self._waiting else self._waiting.first(version.uid)
         log.info("container.load_failed", tenant=version.tenant, function=version.function, version=version.number)
         if told:
             self._waiting.leave(told)

@@ -87,6 +87,10 @@ class Done:
 
     init_ms: float = 0.0
     """For `CreateContainer`: how long making it and loading the code took, in milliseconds."""
+    is_primed: bool = False
+    """For `CreateContainer`: whether a blank container got the code, so that none had to be made."""
+    is_clone: bool = False
+    """For `CreateVm`: whether the VM is a clone of a template, and did not have to boot."""
 
 
 HOST_LOST = "HOST_LOST"

@@ -62,7 +62,7 @@ def start_core(settings: SchedulerSettings, tasks: Background, new_id: Callable[
     dispatcher = Dispatcher(fleet, waiting, new_id)
     leases = LeaseTable(settings.lease_ttl_s)
     streams = HostStreams(tasks, clock)
-    vms = Vms(fleet, streams, tasks, timeouts, clock)
+    vms = Vms(fleet, streams, tasks, timeouts, clock, dispatcher.lead_times)
     containers = Containers(fleet, streams, vms, tasks, timeouts, clock)
     keeper = LeaseKeeper(leases, fleet, containers, clock, recovered_s)
     limits = Limits(settings.max_wait_s, settings.max_attempts, recovered_s)

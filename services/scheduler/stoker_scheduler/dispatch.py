@@ -1,19 +1,39 @@
 """Who is served next, and how: the queue meets the fleet.
 
 One round serves everybody who can be served now. It changes the fleet and the queue at once, so that no two decisions
-count on the same memory or container, and returns what is to be done about it in the world.
+count on the same memory or container, and returns what is to be done about it in the world. It looks only at demands
+that what has changed since the last round can serve, so its cost does not grow with the number of those that wait.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import inf
 
+from stoker_scheduler.demand_trend import Trend
 from stoker_scheduler.eviction import Eviction
 from stoker_scheduler.fleet import Fleet
 from stoker_scheduler.keep_alive import Ending
-from stoker_scheduler.machines import Container, ContainerState, Shape, Vm, VmState
-from stoker_scheduler.placement import AddContainer, AssignVm, CreateVm, Placement, Refuse, UseContainer, Wait, place
+from stoker_scheduler.lead_times import LeadTimes
+from stoker_scheduler.machines import Container, ContainerState, Shape, Version, Vm, VmState
+from stoker_scheduler.placement import (
+    AddContainer,
+    AssignVm,
+    CreateVm,
+    Placement,
+    largest_container_mib,
+    place_new,
+    reach_mib,
+    shape_for,
+    shared_reach_mib,
+)
 from stoker_scheduler.waiting import Ticket, Waiting
-from stoker_scheduler.warming_pool import PoolPolicy, creations
+from stoker_scheduler.wanting import Wanting
+from stoker_scheduler.warming_pool import PoolPolicy, creations, surplus, wanted_size
+
+OVERTAKEN_S = 30.0
+"""For how long a demand that finds no room lets later ones of its tenant pass, unless settings say otherwise."""
+ROOM_AGAIN_S = 0.5
+"""How long after the last time it is seen anew whether room can be made, even if nothing has fallen idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +67,44 @@ Decision = Hand | Make | TurnAway | Ending
 class Dispatcher:
     """Decides, with the fleet and the queue before it."""
 
-    def __init__(self, fleet: Fleet, waiting: Waiting, new_id: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        waiting: Waiting,
+        new_id: Callable[[str], str],
+        *,
+        overtaken_s: float = OVERTAKEN_S,
+        wanted: Callable[[Version, float], None] = lambda _version, _now_s: None,
+    ) -> None:
         """Begins to decide.
 
         Args:
             fleet: The fleet.
             waiting: The queue.
             new_id: Makes an id that begins as it is told.
+            overtaken_s: For how long a demand that finds no room lets later ones of its tenant pass, in seconds.
+            wanted: Called with each version of which a container is handed out or made, and when.
         """
         self.fleet = fleet
         self.waiting = waiting
+        self.lead_times = LeadTimes()
         self._new_id = new_id
+        self._overtaken_s = overtaken_s
+        self._wanted = wanted
+        self._wanting = Wanting()
+        self._changed_tenants: dict[str, None] = {}
+        self._is_wanting_new = False
+        self._fallen_idle = 0
+        self._made_room_s = -inf
+        self._new_vms: dict[Shape, int] = {}
+        """How many VMs demands have taken since the pool was last looked at."""
+        self._trends: dict[Shape, Trend] = {}
+        self._pool_seen_s: float | None = None
+
+    @property
+    def is_room_wanted(self) -> bool:
+        """Whether somebody waits for whom nothing is being made."""
+        return len(self._wanting) > 0
 
     def round(self, now_s: float, *, may_refuse: bool) -> list[Decision]:
         """Serves all that can be served.
@@ -67,16 +114,13 @@ class Dispatcher:
             may_refuse: Whether the fleet is complete, so that what no host can hold is turned away.
         """
         decisions: list[Decision] = []
-        for first in self.waiting.firsts():
-            self._hand_idle(first, now_s, decisions)
-        stuck: dict[str, Ticket] = {}
-        turn = self.waiting.tenants()
-        while turn:
-            turn = [tenant for tenant in turn if self._serve(tenant, stuck, now_s, may_refuse, decisions)]
-        if stuck:
-            eviction = Eviction(self.fleet)
-            for ticket in stuck.values():
-                self._make_room(ticket, eviction, now_s, decisions)
+        self._take_in(now_s, decisions)
+        if may_refuse:
+            self._turn_away(decisions)
+        self._serve_from_shared_room(now_s, decisions)
+        self._serve_from_own_room(now_s, decisions)
+        if self._wanting and self._may_make_room(now_s):
+            self._make_room(now_s, decisions)
         return decisions
 
     def hand(self, container: Container, now_s: float) -> Hand | None:
@@ -84,63 +128,124 @@ class Dispatcher:
 
         None where nobody waits for it; it is idle then.
         """
-        ticket = self.waiting.first(container.version.tenant, container.version.uid)
+        ticket = self.waiting.first(container.version.uid)
         if ticket is None:
             self.fleet.put_container(replace(container, state=ContainerState.IDLE, since_s=now_s))
             return None
+        self.waiting.leave(ticket)
         return self._hand(ticket, container, now_s)
+
+    def provision(self, version: Version, now_s: float) -> Container | None:
+        """Begins another container of a version that is to be kept loaded; None where there is no room for it now."""
+        placement = place_new(version, self.fleet)
+        if not isinstance(placement, AddContainer | AssignVm | CreateVm):
+            return None
+        return self._begin(version, placement, now_s, is_provisioned=True)
 
     def fill_pool(self, policy: PoolPolicy, now_s: float) -> list[Vm]:
         """Begins VMs for the warming pool, unless a demand needs the room."""
-        creating_count = self.fleet.lists.creating_count
-        if any(self.waiting.wanting(tenant, creating_count) for tenant in self.waiting.tenants()):
+        wanted = self._wanted_pool(policy, now_s)
+        if self.is_room_wanted:
             return []
-        created: list[Vm] = []
-        for host in self.fleet.hosts:
-            for _ in range(creations(host.id, self.fleet, policy)):
-                created.append(self._new_vm(host.id, self.fleet.default_shape, "", now_s))
-        return created
+        return [self._new_vm(host, shape, "", now_s) for host, shape in creations(self.fleet, policy, wanted)]
 
-    def _hand_idle(self, first: Ticket, now_s: float, decisions: list[Decision]) -> None:
-        version = first.demand.version
-        while idle := self.fleet.lists.idle_of_version(version.uid):
-            ticket = self.waiting.first(version.tenant, version.uid)
-            if ticket is None:
+    def thin_pool(self, policy: PoolPolicy, now_s: float) -> Ending:
+        """Ends VMs of the warming pool of which there are far more than are wanted."""
+        ending = surplus(self.fleet, policy, self._pool_sizes(policy))
+        for vm in ending:
+            self.fleet.end_vm(vm, now_s)
+        return Ending(vms=tuple(ending))
+
+    def trend_of(self, shape: Shape) -> Trend:
+        """How demands for VMs of a shape come that no VM of their tenants has room for."""
+        return self._trends.get(shape, Trend())
+
+    def _take_in(self, now_s: float, decisions: list[Decision]) -> None:
+        """Hands out what has fallen idle, and notes who wants something made."""
+        for uid in {**dict.fromkeys(self.waiting.take_changed()), **dict.fromkeys(self.fleet.lists.take_changed())}:
+            while (ticket := self.waiting.first(uid)) and (idle := self.fleet.lists.idle_of_version(uid)):
+                self._wanted(ticket.demand.version, now_s)
+                self.waiting.take_turn(ticket.demand.version.tenant)
+                self.waiting.leave(ticket)
+                decisions.append(self._hand(ticket, self.fleet.container(idle), now_s))
+            self._is_wanting_new |= self._see_who_wants(uid)
+        self._changed_tenants |= dict.fromkeys(self.fleet.room.take_changed())
+
+    def _see_who_wants(self, uid: str) -> bool:
+        """Notes the demand for a version for which the next container would be made; returns whether there is one."""
+        ticket = self.waiting.nth(uid, self.fleet.lists.creating_count(uid))
+        self._wanting.put(uid, ticket)
+        if ticket:
+            self._changed_tenants[ticket.demand.version.tenant] = None
+        return ticket is not None
+
+    def _turn_away(self, decisions: list[Decision]) -> None:
+        largest_host_mib = self.fleet.room.largest_host_mib()
+        if largest_host_mib is None or not self._wanting:
+            return
+        largest_mib = largest_container_mib(largest_host_mib, self.fleet)
+        while self._wanting and self._wanting.largest_mib() > largest_mib:
+            ticket = self._wanting.largest()
+            self.waiting.leave(ticket)
+            self._see_who_wants(ticket.demand.version.uid)
+            decisions.append(TurnAway(ticket, largest_mib))
+
+    def _serve_from_shared_room(self, now_s: float, decisions: list[Decision]) -> None:
+        """Serves the tenants in turn as long as there is room that anybody may have."""
+        hopeless: set[str] = set()
+        while self._wanting and (shared_mib := shared_reach_mib(self.fleet)) >= self._wanting.least_mib():
+            for tenant in self.waiting.in_turn():
+                if tenant in hopeless or tenant not in self._wanting.tenants():
+                    continue
+                within_mib = max(shared_mib, reach_mib(tenant, self.fleet))
+                if ticket := self._next(tenant, within_mib, now_s):
+                    decisions.append(self._make(ticket, now_s))
+                    break
+                # There is less and less room in the course of a round.
+                hopeless.add(tenant)
+            else:
                 return
-            decisions.append(self._hand(ticket, self.fleet.container(idle), now_s))
+
+    def _serve_from_own_room(self, now_s: float, decisions: list[Decision]) -> None:
+        """Serves the tenants whose own VMs have got other room, or that want something else."""
+        for tenant in list(self._changed_tenants):
+            while ticket := self._next(tenant, reach_mib(tenant, self.fleet), now_s):
+                decisions.append(self._make(ticket, now_s))
+        self._changed_tenants = {}
+
+    def _next(self, tenant: str, within_mib: int, now_s: float) -> Ticket | None:
+        """A tenant's next demand for which there is room; none while one that has waited too long finds none."""
+        ticket = self._wanting.earliest(tenant, within_mib)
+        if ticket is None or ticket == (oldest := self._wanting.oldest(tenant)):
+            return ticket
+        return ticket if oldest is None or now_s - oldest.since_s < self._overtaken_s else None
 
     def _hand(self, ticket: Ticket, container: Container, now_s: float) -> Hand:
-        self.waiting.leave(ticket)
-        self.waiting.take_turn(container.version.tenant)
         leased = replace(container, state=ContainerState.LEASED, since_s=now_s)
         self.fleet.put_container(leased)
         return Hand(ticket, leased)
 
-    def _serve(
-        self, tenant: str, stuck: dict[str, Ticket], now_s: float, may_refuse: bool, decisions: list[Decision]
-    ) -> bool:
-        """Serves one demand of a tenant; returns whether one could be."""
-        for ticket in self.waiting.wanting(tenant, self.fleet.lists.creating_count):
-            if ticket.demand.version.uid in stuck:
-                continue
-            placement = place(ticket.demand, self.fleet)
-            match placement:
-                case UseContainer(container):
-                    decisions.append(self._hand(ticket, self.fleet.container(container), now_s))
-                    return True
-                case AddContainer() | AssignVm() | CreateVm():
-                    decisions.append(self._make(ticket, placement, now_s))
-                    return True
-                case Refuse(largest_mib) if may_refuse:
-                    self.waiting.leave(ticket)
-                    decisions.append(TurnAway(ticket, largest_mib))
-                    return True
-                case Refuse() | Wait():
-                    stuck[ticket.demand.version.uid] = ticket
-        return False
-
-    def _make(self, ticket: Ticket, placement: AddContainer | AssignVm | CreateVm, now_s: float) -> Make:
+    def _make(self, ticket: Ticket, now_s: float) -> Make:
         version = ticket.demand.version
+        placement = place_new(version, self.fleet)
+        if not isinstance(placement, AddContainer | AssignVm | CreateVm):
+            raise AssertionError(f"there was room for {version.memory_mib} MiB, and then there was none")
+        self._wanted(version, now_s)
+        if not isinstance(placement, AddContainer) and (shape := shape_for(version.memory_mib, self.fleet)):
+            self._new_vms[shape] = self._new_vms.get(shape, 0) + 1
+        container = self._begin(version, placement, now_s)
+        self.waiting.take_turn(version.tenant)
+        self._see_who_wants(version.uid)
+        return Make(ticket, container, placement)
+
+    def _begin(
+        self,
+        version: Version,
+        placement: AddContainer | AssignVm | CreateVm,
+        now_s: float,
+        *,
+        is_provisioned: bool = False,
+    ) -> Container:
         match placement:
             case AddContainer(vm):
                 pass
@@ -148,10 +253,9 @@ class Dispatcher:
                 self.fleet.put_vm(replace(self.fleet.vm(vm), tenant=version.tenant))
             case CreateVm(host, shape):
                 vm = self._new_vm(host, shape, version.tenant, now_s).id
-        container = Container(self._new_id("c-"), vm, version, ContainerState.CREATING, now_s)
+        container = Container(self._new_id("c-"), vm, version, ContainerState.CREATING, now_s, is_provisioned)
         self.fleet.put_container(container)
-        self.waiting.take_turn(version.tenant)
-        return Make(ticket, container, placement)
+        return container
 
     def _new_vm(self, host: str, shape: Shape, tenant: str, now_s: float) -> Vm:
         memory_mib = self.fleet.container_memory_mib(shape)
@@ -159,17 +263,60 @@ class Dispatcher:
         self.fleet.put_vm(vm)
         return vm
 
-    def _make_room(self, ticket: Ticket, eviction: Eviction, now_s: float, decisions: list[Decision]) -> None:
-        """Ends what is not in use, for all demands of a version for which nothing is being made."""
-        version = ticket.demand.version
-        missing = self.waiting.count(version.tenant, version.uid) - self.fleet.lists.creating_count(version.uid)
-        for _ in range(missing):
+    def _may_make_room(self, now_s: float) -> bool:
+        """Whether something has changed for those who found no room: otherwise all that can be done has been done."""
+        is_due = self._is_wanting_new or self.fleet.fallen_idle != self._fallen_idle
+        return is_due or now_s - self._made_room_s >= ROOM_AGAIN_S
+
+    def _make_room(self, now_s: float, decisions: list[Decision]) -> None:
+        """Ends what is not in use, for those who found no room."""
+        self._is_wanting_new, self._fallen_idle, self._made_room_s = False, self.fleet.fallen_idle, now_s
+        eviction = Eviction(self.fleet)
+        for tenant in self._with_prospects(eviction):
+            for ticket in self._wanting.in_order(tenant):
+                if self._is_hopeless(tenant, eviction):
+                    break
+                decisions.extend(self._room_for(ticket, eviction, now_s))
+
+    def _with_prospects(self, eviction: Eviction) -> Iterable[str]:
+        """The tenants for which something can perhaps be ended, in turn."""
+        wanting = self._wanting.tenants()
+        if eviction.is_hopeless_on_hosts(self._wanting.least_mib()):
+            return [tenant for tenant in eviction.tenants_with_own() if tenant in wanting]
+        return [tenant for tenant in self.waiting.tenants() if tenant in wanting]
+
+    def _is_hopeless(self, tenant: str, eviction: Eviction) -> bool:
+        least_mib = self._wanting.least_of_mib(tenant)
+        return eviction.is_hopeless_on_hosts(least_mib) and eviction.is_hopeless_in_vms(tenant, least_mib)
+
+    def _room_for(self, ticket: Ticket, eviction: Eviction, now_s: float) -> list[Decision]:
+        """Makes room for all demands of a version for which nothing is being made."""
+        uid = ticket.demand.version.uid
+        made: list[Decision] = []
+        for _ in range(self.waiting.count(uid) - self.fleet.lists.creating_count(uid)):
             ending = eviction.room_for(ticket.demand)
             if ending is None:
-                return
+                break
             for container in ending.containers:
                 self.fleet.end_container(container, now_s)
             for vm in ending.vms:
                 self.fleet.end_vm(vm, now_s)
             if ending.containers or ending.vms:
-                decisions.append(ending)
+                made.append(ending)
+        return made
+
+    def _wanted_pool(self, policy: PoolPolicy, now_s: float) -> dict[Shape, int]:
+        """Takes in the demands for VMs that came since the last time, and returns how many VMs are wanted."""
+        seconds = 0.0 if self._pool_seen_s is None else now_s - self._pool_seen_s
+        if self._pool_seen_s is None or seconds > 0:
+            for shape in {**self._trends, **self._new_vms} if seconds > 0 else ():
+                self._trends[shape] = self.trend_of(shape).after(self._new_vms.pop(shape, 0), seconds)
+            self._pool_seen_s = now_s
+        return self._pool_sizes(policy)
+
+    def _pool_sizes(self, policy: PoolPolicy) -> dict[Shape, int]:
+        """How many VMs of each shape are wanted in the warming pool of the whole fleet."""
+        return {
+            shape: wanted_size(trend, self.lead_times.of(shape).expected_s, policy.probability)
+            for shape, trend in self._trends.items()
+        }

@@ -1,7 +1,7 @@
 """What makes way at once for demands that found no room.
 
-The least recently used goes first, and nothing that is busy goes: idle containers in a VM of the tenant, and otherwise
-whole VMs of any tenant on one host, as far as that host needs.
+The least recently used goes first, and nothing that is busy or to be kept goes: idle containers in a VM of the tenant,
+and otherwise whole VMs of any tenant on one host, as far as that host needs.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ class Eviction:
     def __init__(self, fleet: Fleet) -> None:
         """Begins with what is being freed already."""
         self._fleet = fleet
-        self._in_vms: defaultdict[str, _Coming] = defaultdict(_Coming)
+        self._in_vms: dict[str, _Coming] = {}
         """By tenant."""
         self._on_hosts = _Coming()
         freed_mib: defaultdict[str, int] = defaultdict(int)
@@ -34,13 +34,32 @@ class Eviction:
         for vm_id, memory_mib in freed_mib.items():
             vm = fleet.vm(vm_id)
             if vm.state is not VmState.ENDING:
-                self._in_vms[vm.tenant].put(vm_id, fleet.vm_free_mib(vm_id) + memory_mib)
+                self._in_vms.setdefault(vm.tenant, _Coming()).put(vm_id, fleet.vm_free_mib(vm_id) + memory_mib)
         freed_mib.clear()
         for vm in fleet.unsettled_vms():
             if vm.state is VmState.ENDING and not fleet.room.is_resting(vm.host):
                 freed_mib[vm.host] += vm.shape.memory_mib
         for host, memory_mib in freed_mib.items():
             self._on_hosts.put(host, fleet.host_free_mib(host) + memory_mib)
+        for tenant in fleet.lists.tenants_with_idle():
+            self._in_vms.setdefault(tenant, _Coming())
+
+    def tenants_with_own(self) -> list[str]:
+        """The tenants for which there may be something to end, or to wait for, in their own VMs."""
+        return list(self._in_vms)
+
+    def is_hopeless_on_hosts(self, memory_mib: int) -> bool:
+        """Whether surely no room can be made for a VM that holds a container of this size."""
+        shape = shape_for(memory_mib, self._fleet)
+        return (
+            shape is None
+            or self._on_hosts.is_hopeless(shape.memory_mib)
+            or shape.memory_mib > self._fleet.room.largest_spare_mib()
+        )
+
+    def is_hopeless_in_vms(self, tenant: str, memory_mib: int) -> bool:
+        """Whether surely no room can be made for a container of this size in a tenant's own VMs."""
+        return tenant not in self._in_vms or self._in_vms[tenant].is_hopeless(memory_mib)
 
     def room_for(self, demand: Demand) -> Ending | None:
         """What to end for a demand: nothing where only patience is needed, None where no room can be made."""
@@ -48,13 +67,15 @@ class Eviction:
         return self._on_host(demand) if ended is None else Ending(containers=ended)
 
     def _in_vm(self, demand: Demand) -> tuple[str, ...] | None:
-        fleet, tenant = self._fleet, demand.version.tenant
+        fleet, tenant, memory_mib = self._fleet, demand.version.tenant, demand.version.memory_mib
+        if self.is_hopeless_in_vms(tenant, memory_mib):
+            return None
         idle = ((idle.vm, idle.id, idle.version.memory_mib) for idle in fleet.lists.idle_of_tenant(tenant))
-        return self._in_vms[tenant].claim(demand.version.memory_mib, idle, fleet.vm_free_mib)
+        return self._in_vms[tenant].claim(memory_mib, idle, fleet.vm_free_mib)
 
     def _on_host(self, demand: Demand) -> Ending | None:
         fleet, shape = self._fleet, shape_for(demand.version.memory_mib, self._fleet)
-        if shape is None:
+        if shape is None or self.is_hopeless_on_hosts(demand.version.memory_mib):
             return None
         unused = (
             (vm.host, vm.id, vm.shape.memory_mib)
@@ -81,6 +102,10 @@ class _Coming:
         self._mib[place] = memory_mib
         self._order.add((), memory_mib, place)
 
+    def is_hopeless(self, needed_mib: int) -> bool:
+        """Whether no room could be made for as much, or less."""
+        return needed_mib >= self._hopeless_mib
+
     def claim(
         self, needed_mib: int, endable: Iterable[tuple[str, str, int]], free_mib: Callable[[str], int]
     ) -> tuple[str, ...] | None:
@@ -91,8 +116,6 @@ class _Coming:
             endable: What may be ended, the first first: where it is, its id, and its memory.
             free_mib: Tells the memory that is free in a place in which nothing is being freed yet.
         """
-        if needed_mib >= self._hopeless_mib:
-            return None
         if place := self._order.tightest((), needed_mib):
             self.put(place, self._mib[place] - needed_mib)
             return ()

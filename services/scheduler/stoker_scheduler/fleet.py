@@ -10,36 +10,55 @@ from dataclasses import replace
 from typing import TypeVar
 
 from stoker_scheduler.container_lists import ContainerLists
+from stoker_scheduler.host_memory import HostMemory
 from stoker_scheduler.machines import Container, ContainerState, Host, Shape, Vm, VmState
-from stoker_scheduler.room import Room
+from stoker_scheduler.room import Room, VmRoom
 
 Value = TypeVar("Value")
+
+DEFAULT_CONTAINERS_PER_VCPU = 16
+"""How many containers a VM takes for each of its virtual processors, unless settings say otherwise."""
 
 
 class Fleet:
     """All that is connected, and what is reserved on it."""
 
-    def __init__(self, default_shape: Shape, reserve_mib: int, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        default_shape: Shape,
+        reserve_mib: int,
+        changed: Callable[[], None] = lambda: None,
+        *,
+        containers_per_vcpu: int = DEFAULT_CONTAINERS_PER_VCPU,
+        idled: Callable[[Container], None] = lambda _: None,
+    ) -> None:
         """Begins without hosts.
 
         Args:
             default_shape: The shape that VMs have unless a container needs a larger one.
             reserve_mib: What a VM of that shape keeps of its memory for itself, until one has told.
             changed: Called after every change.
+            containers_per_vcpu: How many containers a VM takes for each of its virtual processors.
+            idled: Called with each container that falls idle.
         """
         self.default_shape = default_shape
         self.room = Room()
         self.lists = ContainerLists()
+        self.memory = HostMemory(self.room)
         self._reserve_mib = reserve_mib
         self._changed = changed
+        self._containers_per_vcpu = containers_per_vcpu
+        self._idled = idled
         self._container_memory_mib: dict[Shape, int] = {}
         self._hosts: dict[str, Host] = {}
         self._vms: dict[str, Vm] = {}
         self._containers: dict[str, Container] = {}
         self._vms_on: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._containers_in: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        self._host_free_mib: dict[str, int] = {}
         self._vm_free_mib: dict[str, int] = {}
+        self._vm_room: dict[str, VmRoom] = {}
+        self.fallen_idle = 0
+        """How often a container or a VM has fallen idle, or been emptied."""
         self._unsettled: dict[str, None] = {}
         self._unused_since: dict[str, float] = {}
         self._empty_since: dict[str, float] = {}
@@ -97,7 +116,11 @@ class Fleet:
 
     def host_free_mib(self, host: str) -> int:
         """Memory for more VMs on a host, in MiB."""
-        return self._host_free_mib[host]
+        return self.memory.free_mib(host)
+
+    def vm_room(self, vm: str) -> VmRoom:
+        """What a VM has for another container."""
+        return self._vm_room[vm]
 
     def container_memory_mib(self, shape: Shape) -> int:
         """What of a shape's memory containers may use, in MiB: as its VMs told, or an estimate."""
@@ -115,7 +138,7 @@ class Fleet:
         return (self._vms[vm] for vm in self._unsettled)
 
     def unused_longest_first(self) -> Iterator[tuple[Vm, float]]:
-        """Booted VMs without a busy container, those used least recently first, each with the time since when."""
+        """Booted VMs without a busy or kept container, those used least recently first, with the time since when."""
         return ((self._vms[vm], since_s) for vm, since_s in self._unused_since.items())
 
     def empty_longest_first(self) -> Iterator[tuple[Vm, float]]:
@@ -129,42 +152,43 @@ class Fleet:
     def add_host(self, host: Host) -> None:
         """Adds a host that is not there, without VMs."""
         self._hosts[host.id] = host
-        self._host_free_mib[host.id] = host.memory_mib
-        self.room.enter_host(host)
+        self.memory.add_host(host)
         self._changed()
 
     def remove_host(self, host: str, now_s: float) -> None:
         """Removes a host that is there, with its VMs and their containers."""
         for vm in self.vms_on(host):
             self.remove_vm(vm.id, now_s)
-        self.room.withdraw_host(self._hosts.pop(host))
-        del self._host_free_mib[host]
+        self.memory.remove_host(self._hosts.pop(host))
         self._changed()
 
     def rest_host(self, host: str) -> None:
         """Lets a host that is there rest: it gets no new VMs until it is woken."""
-        self.room.rest_host(host, self._host_free_mib[host])
+        self.room.rest_host(host, self.memory.free_mib(host), self.memory.spare_mib(host))
 
     def wake_host(self, host: str) -> None:
         """Ends the rest of a host that is there."""
-        self.room.wake_host(host, self._host_free_mib[host])
+        self.room.wake_host(host, self.memory.free_mib(host))
         self._changed()
 
     def put_vm(self, vm: Vm) -> None:
         """Adds a VM to a host that is there, or changes it."""
         if before := self._vms.get(vm.id):
-            free_mib = self._vm_free_mib[vm.id]
-            self.room.withdraw_vm(before, free_mib)
-            self._use_host(vm.host, -before.shape.memory_mib)
+            self.room.withdraw_vm(before, self._vm_room[vm.id])
+            self.memory.withdraw_vm(before)
+            if before.shape != vm.shape:
+                self.memory.give_back(before)
+                self.memory.take(vm)
         else:
-            before, free_mib = vm, vm.container_memory_mib
+            before = vm
+            self._vm_free_mib[vm.id] = vm.container_memory_mib
             self._vms_on[vm.host][vm.id] = None
+            self.memory.take(vm)
         self._vms[vm.id] = vm
         self._disown(before)
-        self._use_host(vm.host, vm.shape.memory_mib)
-        self._vm_free_mib[vm.id] = free_mib
-        self.room.enter_vm(vm, free_mib)
+        self.memory.enter_vm(vm)
         self._use_vm(vm, before.container_memory_mib - vm.container_memory_mib)
+        self._enter_room(vm)
         self._judge(vm, vm.since_s)
         self._changed()
 
@@ -173,8 +197,10 @@ class Fleet:
         for container in self.containers_in(vm):
             self.remove_container(container.id, now_s)
         removed = self._vms.pop(vm)
-        self.room.withdraw_vm(removed, self._vm_free_mib.pop(vm))
-        self._use_host(removed.host, -removed.shape.memory_mib)
+        del self._vm_free_mib[vm]
+        self.room.withdraw_vm(removed, self._vm_room.pop(vm))
+        self.memory.withdraw_vm(removed)
+        self.memory.give_back(removed)
         _remove(self._vms_on, removed.host, vm)
         for index in (self._unsettled, self._unused_since, self._empty_since):
             index.pop(vm, None)
@@ -199,7 +225,11 @@ class Fleet:
                 self.room.note_artifact(vm, container.version.artifact_sha256)
         self._containers[container.id] = container
         self.lists.enter(container, self._vm_free_mib[vm.id])
+        self._move_room(vm)
         self._judge(vm, container.since_s)
+        if container.state is ContainerState.IDLE:
+            self.fallen_idle += 1
+            self._idled(container)
         self._changed()
 
     def remove_container(self, container: str, now_s: float) -> None:
@@ -209,6 +239,7 @@ class Fleet:
         self.lists.withdraw(removed, self._vm_free_mib[vm.id])
         _remove(self._containers_in, vm.id, container)
         self._use_vm(vm, -removed.version.memory_mib)
+        self._move_room(vm)
         self._judge(vm, now_s)
         self._changed()
 
@@ -222,26 +253,45 @@ class Fleet:
         if vm.tenant and all(other.tenant != vm.tenant for other in self.vms_on(vm.host)):
             self.room.forget_artifacts(vm.host, vm.tenant)
 
-    def _use_host(self, host: str, memory_mib: int) -> None:
-        before_mib = self._host_free_mib[host]
-        self._host_free_mib[host] = before_mib - memory_mib
-        self.room.move_host(host, before_mib, before_mib - memory_mib)
-
     def _use_vm(self, vm: Vm, memory_mib: int) -> None:
         if memory_mib:
             before_mib = self._vm_free_mib[vm.id]
             free_mib = self._vm_free_mib[vm.id] = before_mib - memory_mib
-            self.room.withdraw_vm(vm, before_mib)
-            self.room.enter_vm(vm, free_mib)
             for container in self.containers_in(vm.id):
                 self.lists.move(container, before_mib, free_mib)
+
+    def _enter_room(self, vm: Vm) -> None:
+        room = self._vm_room[vm.id] = self._room_in(vm)
+        self.room.enter_vm(vm, room)
+
+    def _move_room(self, vm: Vm) -> None:
+        if self._room_in(vm) != self._vm_room[vm.id]:
+            self.room.withdraw_vm(vm, self._vm_room[vm.id])
+            self._enter_room(vm)
+
+    def _room_in(self, vm: Vm) -> VmRoom:
+        containers = self._containers_in.get(vm.id, ())
+        if len(containers) >= vm.shape.vcpus * self._containers_per_vcpu:
+            return VmRoom(-1)
+        # A container that is being made gets the blank that it was placed for.
+        left = dict(vm.blanks)
+        for container in containers if left else ():
+            being_made = self._containers[container]
+            if being_made.state is ContainerState.CREATING and being_made.version.runtime in left:
+                left[being_made.version.runtime] -= 1
+        blanks = sum(1 << runtime for runtime, count in left.items() if count > 0)
+        return VmRoom(self._vm_free_mib[vm.id], blanks)
 
     def _judge(self, vm: Vm, now_s: float) -> None:
         """Notes whether a VM is unsettled, unused or empty, and from which time on."""
         is_active = vm.state is VmState.ACTIVE
         is_settled = is_active or (vm.state is VmState.WARMING and not vm.tenant)
+        is_unused = is_settled and not self.lists.has_needed(vm.id)
+        if is_unused and vm.id not in self._unused_since:
+            self.fallen_idle += 1
         _note(self._unsettled, vm.id, None, if_=not is_settled)
-        _note(self._unused_since, vm.id, now_s, if_=is_settled and not self.lists.has_busy(vm.id))
+        _note(self._unused_since, vm.id, now_s, if_=is_unused)
+        self.memory.set_used(vm, is_used=not is_unused and vm.state is not VmState.ENDING)
         _note(self._empty_since, vm.id, now_s, if_=is_active and vm.id not in self._containers_in)
 
 

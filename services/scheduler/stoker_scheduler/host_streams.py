@@ -68,7 +68,7 @@ class _Stream:
             if self._outbox.qsize() >= MAX_COMMANDS:
                 return CommandFailed("HOST_BUSY", f"host {self.host} does not take its commands")
             result = self._results[command_id] = asyncio.get_running_loop().create_future()
-            message = command_to_proto(command_id, command)
+            message = command_to_proto(command_id, command, traceparent())
             message.traceparent = traceparent()
             self._outbox.put_nowait(message)
             try:

@@ -30,6 +30,10 @@ class Host:
     accelerator_reason: str = ""
 
 
+Blanks = tuple[tuple[int, int], ...]
+"""Blank containers: a runtime (a value of `stoker.v1.Runtime`), and how many there are of it."""
+
+
 class VmState(IntEnum):
     """Where a VM is in its life. It goes through these in order, and never back."""
 
@@ -54,6 +58,12 @@ class Vm:
     """Whose it is, or is about to be; empty in the warming pool."""
     since_s: float = 0.0
     """Since when it has been in this state."""
+    blanks: Blanks = ()
+    """The blank containers that wait in it for code, as its host told last."""
+
+
+FunctionKey = tuple[str, str]
+"""A function: its tenant and its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,17 @@ class Version:
     """The memory of one container in MiB, its `/tmp` included."""
     spec: bytes = field(default=b"", repr=False)
     """The serialized `stoker.codestore.v1.VersionSpec`, which hosts are sent as it came."""
+    runtime: int = 0
+    """What runs it: a value of `stoker.v1.Runtime`."""
+    concurrency: int = 1
+    """How many invocations one container runs at once."""
+    timeout_s: float = 900.0
+    """How long one invocation may take, in seconds."""
+
+    @property
+    def key(self) -> FunctionKey:
+        """The function that it is a version of."""
+        return (self.tenant, self.function)
 
 
 class ContainerState(Enum):
@@ -91,6 +112,8 @@ class Container:
     state: ContainerState
     since_s: float = 0.0
     """Since when it has been in this state."""
+    is_provisioned: bool = False
+    """Whether it is kept loaded although nobody uses it."""
 
     @property
     def is_busy(self) -> bool:

@@ -11,15 +11,22 @@ The order of the search is the product:
 
 Where nothing of that is to be had now the demand waits, and where no connected host could ever hold it, it is refused.
 
-Ties go to the VM (or host) with the least free memory that still fits, so that whole VMs fall idle and can be released;
-among equals to the least id, so that a decision can be repeated. Everything here is a function of its arguments, and
-each step is one look-up in an index of the fleet: the cost does not depend on how many VMs there are.
+Ties within one step of 2 to 4 go to a VM that has a blank container of the version's runtime which nobody is to get
+yet, since that only has to load the code; then to the VM (or host) with the least free memory that still fits, so that
+whole VMs fall idle and can be released; then to the least id, so that a decision can be repeated.
+
+Room is memory and processors. A VM's containers never have more memory together than the VM has for them; and a VM
+takes `containers_per_vcpu` containers for each of its virtual processors, however small they are. What a host's VMs
+have together never is more than the host's memory for VMs.
+
+Everything here is a function of its arguments, and each step is one look-up in an index of the fleet: the cost grows
+with the logarithm of the number of VMs.
 """
 
 from dataclasses import dataclass
 
 from stoker_scheduler.fleet import Fleet
-from stoker_scheduler.machines import Demand, Shape
+from stoker_scheduler.machines import Demand, Shape, Version
 
 MAX_VM_MEMORY_MIB = 262_144
 """The largest VM that a host can be asked for."""
@@ -67,7 +74,8 @@ class Refuse:
     """The memory of the largest container that a connected host could hold, in MiB."""
 
 
-Placement = UseContainer | AddContainer | AssignVm | CreateVm | Wait | Refuse
+NewPlacement = AddContainer | AssignVm | CreateVm | Wait | Refuse
+Placement = UseContainer | NewPlacement
 
 
 def place(demand: Demand, fleet: Fleet) -> Placement:
@@ -76,14 +84,19 @@ def place(demand: Demand, fleet: Fleet) -> Placement:
     Whatever it chooses fits: never two tenants on a VM, never over a VM's or a host's memory, never a container of
     another version. What fits somewhere is neither refused nor made to wait.
     """
-    version = demand.version
-    if container := fleet.lists.idle_of_version(version.uid):
+    if container := fleet.lists.idle_of_version(demand.version.uid):
         return UseContainer(container)
-    if vm := fleet.room.vm_with_artifact(version.tenant, version.artifact_sha256, version.memory_mib):
+    return place_new(demand.version, fleet)
+
+
+def place_new(version: Version, fleet: Fleet) -> NewPlacement:
+    """Chooses where another container of a version is made, as `place` does where none is idle."""
+    blank = 1 << version.runtime
+    if vm := fleet.room.vm_with_artifact(version.tenant, version.artifact_sha256, version.memory_mib, blank):
         return AddContainer(vm)
-    if vm := fleet.room.vm_of_tenant(version.tenant, version.memory_mib):
+    if vm := fleet.room.vm_of_tenant(version.tenant, version.memory_mib, blank):
         return AddContainer(vm)
-    if vm := fleet.room.warming_vm(version.memory_mib):
+    if vm := fleet.room.warming_vm(version.memory_mib, blank):
         return AssignVm(vm)
     if vm := fleet.room.booting_vm(version.tenant, version.memory_mib):
         return AddContainer(vm)
@@ -106,17 +119,28 @@ def shape_for(memory_mib: int, fleet: Fleet) -> Shape | None:
     return None
 
 
-def _on_new_vm(memory_mib: int, fleet: Fleet) -> Placement:
+def shared_reach_mib(fleet: Fleet) -> int:
+    """The memory of the largest container that any tenant could get now, in MiB: in the warming pool, or a new VM."""
+    return max(fleet.room.largest_of_pool_mib(), largest_container_mib(fleet.room.largest_free_mib(), fleet))
+
+
+def reach_mib(tenant: str, fleet: Fleet) -> int:
+    """The memory of the largest container that a tenant could get now in one of its own VMs, in MiB."""
+    return fleet.room.largest_of_tenant_mib(tenant)
+
+
+def _on_new_vm(memory_mib: int, fleet: Fleet) -> NewPlacement:
     shape = shape_for(memory_mib, fleet)
     if shape and (host := fleet.room.host(shape.memory_mib)):
         return CreateVm(host, shape)
     largest_host_mib = fleet.room.largest_host_mib()
     if largest_host_mib is None or (shape and shape.memory_mib <= largest_host_mib):
         return Wait()
-    return Refuse(_largest_container_mib(largest_host_mib, fleet))
+    return Refuse(largest_container_mib(largest_host_mib, fleet))
 
 
-def _largest_container_mib(host_mib: int, fleet: Fleet) -> int:
+def largest_container_mib(host_mib: int, fleet: Fleet) -> int:
+    """The memory of the largest container in a new VM, on a host with so much room for it, in MiB; 0 for none."""
     shape, largest_mib = fleet.default_shape, 0
     while shape.memory_mib <= min(host_mib, MAX_VM_MEMORY_MIB):
         largest_mib = max(largest_mib, fleet.container_memory_mib(shape))

@@ -12,7 +12,7 @@ import structlog
 
 from stoker_scheduler.fleet import Fleet
 from stoker_scheduler.leases import Lease, LeaseTable
-from stoker_scheduler.machines import Container, ContainerState, Host, Shape, Version, Vm, VmState
+from stoker_scheduler.machines import Blanks, Container, ContainerState, Host, Shape, Version, Vm, VmState
 
 log = structlog.get_logger()
 
@@ -27,6 +27,7 @@ class VmReport:
     tenant: str
     container_memory_mib: int
     """0 where it is not known yet."""
+    blanks: Blanks = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,7 @@ class Reports:
             # A VM is meant for a tenant before its host knows.
             report.tenant or (known.tenant if known else ""),
             known.since_s if known and known.state is report.state else now_s,
+            report.blanks,
         )
         if report.state is VmState.ENDING:
             self._end_leases_in(report.vm)

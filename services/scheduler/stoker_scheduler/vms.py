@@ -8,9 +8,10 @@ import structlog
 from stoker_service.background import Background
 from stoker_service.telemetry import tracer
 
-from stoker_scheduler.commands import AssignVm, CommandFailed, CreateVm, DestroyVm
+from stoker_scheduler.commands import AssignVm, CommandFailed, CreateVm, DestroyVm, Done
 from stoker_scheduler.fleet import Fleet
 from stoker_scheduler.host_streams import HostStreams
+from stoker_scheduler.lead_times import LeadTimes
 from stoker_scheduler.machines import Vm, VmState
 
 log = structlog.get_logger()
@@ -42,12 +43,14 @@ class Vms:
         background: Background,
         timeouts: Timeouts,
         clock: Callable[[], float],
+        lead_times: LeadTimes,
     ) -> None:
         self._fleet = fleet
         self._streams = streams
         self._background = background
         self._timeouts = timeouts
         self._clock = clock
+        self._lead_times = lead_times
         self._preparing: dict[str, asyncio.Task[CommandFailed | None]] = {}
         self._failures_in_a_row: dict[str, int] = {}
 
@@ -107,15 +110,18 @@ class Vms:
 
     async def _create(self, vm: Vm) -> None:
         with tracer().start_as_current_span("vm.create"):
+            begun_s = self._clock()
             try:
-                await self._streams.order(vm.host, CreateVm(vm.id, vm.shape), self._timeouts.vm_s)
+                made = await self._streams.order(vm.host, CreateVm(vm.id, vm.shape), self._timeouts.vm_s)
             except CommandFailed as failure:
                 if not failure.is_host_lost:
                     self._rest(vm.host)
                 raise
+        is_clone = isinstance(made, Done) and made.is_clone
+        self._lead_times.note(vm.shape, self._clock() - begun_s, is_clone=is_clone)
         self._failures_in_a_row.pop(vm.host, None)
         self._advance(vm.id, VmState.WARMING)
-        log.info("vm.created", vm=vm.id, host=vm.host, memory_mib=vm.shape.memory_mib)
+        log.info("vm.created", vm=vm.id, host=vm.host, memory_mib=vm.shape.memory_mib, is_clone=is_clone)
 
     async def _assign(self, vm: Vm) -> None:
         with tracer().start_as_current_span("vm.assign"):

@@ -40,6 +40,9 @@ def version_from_proto(spec: codestore_pb2.VersionSpec) -> Version:
         spec.artifact_sha256,
         spec.memory_mib,
         spec.SerializeToString(),
+        runtime=spec.runtime,
+        concurrency=spec.concurrency or 1,
+        timeout_s=spec.timeout_s,
     )
 
 
@@ -83,12 +86,12 @@ def result_from_proto(result: hosts_pb2.CommandResult) -> Done | LoadFailure | C
         return LoadFailure(error.kind, error.type, error.message, tuple(error.stack_trace), result.init_ms)
     if result.error_reason:
         return CommandFailed(result.error_reason, result.error_message or result.error_reason)
-    return Done(result.init_ms)
+    return Done(result.init_ms, result.start == invocations_pb2.START_KIND_PRIMED, result.is_clone)
 
 
-def command_to_proto(command_id: str, command: Command) -> hosts_pb2.ConnectResponse:
-    """The message of a value."""
-    message = hosts_pb2.ConnectResponse(command_id=command_id)
+def command_to_proto(command_id: str, command: Command, traceparent: str) -> hosts_pb2.ConnectResponse:
+    """The message of a value, with the trace that it is part of."""
+    message = hosts_pb2.ConnectResponse(command_id=command_id, traceparent=traceparent)
     match command:
         case CreateVm(vm, shape):
             message.create_vm.vm = vm
@@ -161,6 +164,7 @@ def _vm_report(status: hosts_pb2.VmStatus) -> VmReport:
         VmState(status.state),
         status.tenant,
         status.container_memory_mib,
+        tuple((blank.runtime, blank.count) for blank in status.blanks),
     )
 
 
