@@ -1,5 +1,6 @@
 """Domains are described by an XML library, and say of themselves what a later host agent has to know."""
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from stoker_hostagent.vm import VM_ID, Shape, VmState
 TCG = Accelerator("qemu", "for tests")
 IMAGE = GuestImage("0123456789abcdef", Path("/images/0123456789abcdef"), 'console=ttyS0 x="<&>"', ("python3",))
 DEVICES = Devices(Path("/state/channels/vm-0123456789ab.sock"), Path("/state/consoles/vm-0123456789ab.log"))
+DOMAIN_UUID = uuid.UUID("01234567-89ab-cdef-0123-456789abcdef")
 RECORD = VmRecord("host-1", "vm-0123456789ab", Shape(2, 512), VmState.CREATING, "", IMAGE.id, 1_700_000_000)
 
 # What XML 1.0 can hold; a tab or newline in an attribute counts as white space for other readers than lxml and libvirt.
@@ -29,6 +31,7 @@ records = st.builds(
     tenant=texts,
     image_id=texts,
     created_unix_s=st.integers(0, 2**40),
+    is_clone=st.booleans(),
 )
 
 
@@ -39,7 +42,7 @@ def test_a_record_survives_the_way_through_xml_whatever_its_texts(record: VmReco
 
 @given(records)
 def test_a_record_survives_as_part_of_a_domain(record: VmRecord) -> None:
-    root = etree.fromstring(domain_xml.domain(record, IMAGE, TCG, DEVICES))
+    root = etree.fromstring(domain_xml.domain(record, DOMAIN_UUID, IMAGE, TCG, DEVICES))
     (element,) = root.findall("metadata/*")
     assert domain_metadata.from_xml(etree.tostring(element, encoding="unicode")) == record
 
@@ -74,7 +77,7 @@ def test_a_vm_is_known_by_its_domains_name(host_id: str, vm_id: str) -> None:
 
 
 def test_a_vm_has_no_network_and_a_root_disk_that_it_cannot_write_to() -> None:
-    root = etree.fromstring(domain_xml.domain(RECORD, IMAGE, TCG, DEVICES))
+    root = etree.fromstring(domain_xml.domain(RECORD, DOMAIN_UUID, IMAGE, TCG, DEVICES))
     assert root.find("devices/interface") is None
     assert root.find("devices/graphics") is None
     assert root.find("devices/disk/readonly") is not None
@@ -82,13 +85,13 @@ def test_a_vm_has_no_network_and_a_root_disk_that_it_cannot_write_to() -> None:
 
 
 def test_a_vm_that_stops_for_any_reason_is_gone() -> None:
-    root = etree.fromstring(domain_xml.domain(RECORD, IMAGE, TCG, DEVICES))
+    root = etree.fromstring(domain_xml.domain(RECORD, DOMAIN_UUID, IMAGE, TCG, DEVICES))
     assert [root.findtext(event) for event in ("on_poweroff", "on_reboot", "on_crash")] == ["destroy"] * 3
 
 
 def test_kvm_guests_get_the_hosts_cpu_without_what_does_not_work() -> None:
     kvm = Accelerator("kvm", "for tests", ("arch-capabilities",))
-    root = etree.fromstring(domain_xml.domain(RECORD, IMAGE, kvm, DEVICES))
+    root = etree.fromstring(domain_xml.domain(RECORD, DOMAIN_UUID, IMAGE, kvm, DEVICES))
     assert root.get("type") == "kvm"
     assert etree.tostring(root.findall("cpu")[0]) == (
         b'<cpu mode="host-passthrough"><feature policy="disable" name="arch-capabilities"/></cpu>'

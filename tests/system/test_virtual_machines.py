@@ -81,7 +81,7 @@ def settings(images_dir: Path) -> Iterator[VmSettings]:
     """A host of the test's own, of which nothing is left."""
     # Below pytest's own directories QEMU's user could not reach the sockets, whose paths must also be short.
     state_dir = Path(tempfile.mkdtemp(prefix="stoker-vm-"))
-    made = VmSettings(f"test-{os.getpid()}", state_dir, images_dir, create_timeout_s=100)
+    made = VmSettings(f"test-{os.getpid()}", state_dir, images_dir, create_timeout_s=100, templates_mib=0)
     yield made
     asyncio.run(cleanup.run(made))
     shutil.rmtree(state_dir)
@@ -284,12 +284,12 @@ async def test_a_vm_whose_making_is_given_up_or_revoked_leaves_nothing(settings:
     async with connected(settings.libvirt_uri) as connection, machines_of(settings, events) as machines:
         domain_events: asyncio.Queue[DomainEvent] = asyncio.Queue()
         connection.on_event = domain_events.put_nowait
-        awaited = {DomainEvent(domain_name(settings.host_id, each), is_running=True) for each in (VM, OTHER_VM)}
+        awaited = {domain_name(settings.host_id, each) for each in (VM, OTHER_VM)}
         given_up = asyncio.create_task(machines.create(VM, SHAPE))
         revoked = asyncio.create_task(machines.create(OTHER_VM, SHAPE))
         async with asyncio.timeout(60):
             while awaited:
-                awaited.discard(await domain_events.get())
+                awaited.discard((await domain_events.get()).name)
         given_up.cancel()
         await machines.destroy(OTHER_VM)
         with pytest.raises(StokerError) as failed:

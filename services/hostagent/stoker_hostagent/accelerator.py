@@ -131,6 +131,13 @@ async def qemu_version(qemu: str = QEMU) -> str:
     return output.decode(errors="replace").partition("\n")[0]
 
 
+def processor() -> str:
+    """The host's processor and kernel, which what KVM has saved depends on."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    facts = sorted({line for line in lines if line.startswith(("model name", "flags", "microcode"))})
+    return "\n".join((os.uname().release, *facts))
+
+
 def _remembered(cache: Path, fingerprint: dict[str, str]) -> Accelerator | None:
     try:
         kept = json.loads(cache.read_text(encoding="utf-8"))

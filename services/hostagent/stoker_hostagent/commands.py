@@ -16,7 +16,7 @@ from stoker_service.interceptors import InvalidRequest
 from stoker_service.validation import violations_of
 
 from stoker_hostagent import errors
-from stoker_hostagent.container_life import ContainerLife, Created
+from stoker_hostagent.container_life import ContainerLife
 from stoker_hostagent.containers import Containers
 from stoker_hostagent.tracing import command_span
 from stoker_hostagent.vm import Shape, Vm
@@ -93,7 +93,7 @@ class Commands:
             await asyncio.wait(before)
         try:
             with command_span(command.WhichOneof("command") or "unknown", command.traceparent):
-                created = await self._do(command)
+                result = await self._do(command)
         except StokerError as error:
             log.warning("command.failed", command=command.WhichOneof("command"), error=str(error))
             result = _failed(command, error)
@@ -104,22 +104,16 @@ class Commands:
                 error_reason="INTERNAL",
                 error_message="the host agent failed by a fault of Stoker; its log has the trace",
             )
-        else:
-            result = hosts_pb2.CommandResult(
-                command_id=command.command_id,
-                init_ms=created.init_ms,
-                start=start_to_proto(created.start),
-                load_error=failure_to_proto(created.load_failure) if created.load_failure else None,
-            )
         self._report(result)
 
-    async def _do(self, command: hosts_pb2.ConnectResponse) -> Created:
+    async def _do(self, command: hosts_pb2.ConnectResponse) -> hosts_pb2.CommandResult:
         if violations := violations_of(command):
             raise InvalidRequest(violations)
         match command.WhichOneof("command"):
             case "create_vm":
                 create_vm = command.create_vm
-                await self._machines.create(create_vm.vm, shape_from_proto(create_vm.shape))
+                vm = await self._machines.create(create_vm.vm, shape_from_proto(create_vm.shape))
+                return hosts_pb2.CommandResult(command_id=command.command_id, is_clone=vm.is_clone)
             case "assign_vm":
                 await self._machines.assign(command.assign_vm.vm, command.assign_vm.tenant)
             case "destroy_vm":
@@ -127,7 +121,13 @@ class Commands:
             case "create_container":
                 create = command.create_container
                 lease = lease_from(create.lease_id, create.holder)
-                return await self._life.create(create.container, create.vm, version_from_spec(create.spec), lease)
+                created = await self._life.create(create.container, create.vm, version_from_spec(create.spec), lease)
+                return hosts_pb2.CommandResult(
+                    command_id=command.command_id,
+                    init_ms=created.init_ms,
+                    start=start_to_proto(created.start),
+                    load_error=failure_to_proto(created.load_failure) if created.load_failure else None,
+                )
             case "destroy_container":
                 await self._life.destroy(command.destroy_container.container)
             case "set_lease":
@@ -136,7 +136,7 @@ class Commands:
                 self._containers.set_lease(set_lease.container, lease)
             case None:
                 raise errors.command_unknown()
-        return Created(0.0)
+        return hosts_pb2.CommandResult(command_id=command.command_id)
 
 
 def _lanes(command: hosts_pb2.ConnectResponse) -> tuple[str, Sequence[str]]:

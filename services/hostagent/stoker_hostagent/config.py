@@ -76,6 +76,18 @@ class HostAgentSettings(ServiceSettings):
         default=8, ge=1, le=1024, description="How much is kept of what one function printed, in MiB."
     )
     log_total_mib: int = Field(default=1024, ge=1, description="How much is kept of what all of them printed, in MiB.")
+    template_shapes: str = Field(
+        default="1x512",
+        pattern="^([0-9]+x[0-9]+(,[0-9]+x[0-9]+)*)?$",
+        description="The shapes of which templates are made at start-up, `<vCPUs>x<MiB>` with commas between. Of "
+        "others one is made when the first VM is asked for.",
+    )
+    templates_mib: int = Field(
+        default=4096,
+        ge=0,
+        description="How much disk templates may take, in MiB; those unused for longest go first. 0 for none: all VMs "
+        "are booted.",
+    )
     blank_containers: int = Field(
         default=1,
         ge=0,

@@ -34,6 +34,8 @@ class VmRecord:
     image_id: str
     """The guest image that it was booted from."""
     created_unix_s: int
+    is_clone: bool = False
+    """Whether it is a clone of a template; it was booted otherwise."""
 
 
 def to_element(record: VmRecord) -> Element:
@@ -70,6 +72,7 @@ def from_xml(text: str) -> VmRecord:
             tenant=_attribute(element, "tenant"),
             image_id=_attribute(element, "image"),
             created_unix_s=int(_attribute(element, "created")),
+            is_clone=element.get("clone") == "yes",
         )
     except (etree.XMLSyntaxError, ValueError) as error:
         raise MetadataInvalid(str(error)) from error
@@ -85,6 +88,7 @@ def _fill(element: Element, record: VmRecord) -> Element:
         ("tenant", record.tenant),
         ("image", record.image_id),
         ("created", str(record.created_unix_s)),
+        ("clone", "yes" if record.is_clone else "no"),
     ):
         element.set(name, value)
     return element

@@ -3,9 +3,10 @@
 The devices are the fewest that a guest needs: a root disk, a port to the host agent, a console, a source of randomness.
 There is no network. Shares come when the VM gets its tenant, since before that there is nothing to share.
 
-All paths of one VM have the same length as another's, so that they can be replaced in a saved VM.
+A VM that is saved can go on as another: its XML is kept with its memory, and only what names the VM is changed in it.
 """
 
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,13 @@ def vm_of_domain(host_id: str, name: str) -> str | None:
     return vm_id if name.startswith(prefix) and VM_ID.fullmatch(vm_id) else None
 
 
-def domain(record: VmRecord, image: GuestImage, accelerator: Accelerator, devices: Devices) -> str:
+class NotOurs(Exception):
+    """An XML does not describe a domain that was made here."""
+
+
+def domain(
+    record: VmRecord, domain_uuid: uuid.UUID, image: GuestImage, accelerator: Accelerator, devices: Devices
+) -> str:
     """The XML of a transient domain that boots `image`.
 
     Raises:
@@ -51,6 +58,7 @@ def domain(record: VmRecord, image: GuestImage, accelerator: Accelerator, device
     """
     root = etree.Element("domain", type=accelerator.kind)
     _add(root, "name", text=domain_name(record.host_id, record.vm_id))
+    _add(root, "uuid", text=str(domain_uuid))
     _add(root, "metadata").append(domain_metadata.to_element(record))
     _add(root, "memory", text=str(record.shape.memory_mib), unit="MiB")
     # virtiofs has the daemon read and write the guest's memory.
@@ -75,6 +83,29 @@ def domain(record: VmRecord, image: GuestImage, accelerator: Accelerator, device
     return etree.tostring(root, encoding="unicode")
 
 
+def clone(saved_xml: str, record: VmRecord, domain_uuid: uuid.UUID, devices: Devices) -> str:
+    """The XML of a saved domain, changed to that of another VM with the same machine.
+
+    Raises:
+        NotOurs: It lacks what every VM's has.
+        ValueError: A text holds what XML cannot, such as control characters.
+    """
+    try:
+        root = etree.fromstring(saved_xml, etree.XMLParser(resolve_entities=False, no_network=True))
+    except etree.XMLSyntaxError as error:
+        raise NotOurs(str(error)) from error
+    _only(root, "name").text = domain_name(record.host_id, record.vm_id)
+    _only(root, "uuid").text = str(domain_uuid)
+    metadata = _only(root, "metadata")
+    metadata[:] = [domain_metadata.to_element(record)]
+    _only(root, "devices/channel/source").set("path", str(devices.channel))
+    _only(root, "devices/serial/source").set("path", str(devices.console))
+    # libvirt lists the serial port once more, as the console.
+    for console in root.findall("devices/console/source"):
+        console.set("path", str(devices.console))
+    return etree.tostring(root, encoding="unicode")
+
+
 def share(directory: Path, tag: str) -> str:
     """The XML of a virtiofs share, to be attached to a running domain.
 
@@ -85,6 +116,13 @@ def share(directory: Path, tag: str) -> str:
     _add(root, "source", dir=str(directory))
     _add(root, "target", dir=tag)
     return etree.tostring(root, encoding="unicode")
+
+
+def _only(root: Element, path: str) -> Element:
+    found = root.findall(path)
+    if len(found) != 1:
+        raise NotOurs(f"there are {len(found)} of `{path}`")
+    return found[0]
 
 
 def _add_cpu(root: Element, accelerator: Accelerator) -> None:

@@ -3,18 +3,22 @@
 Each step looks at what is there and does what is missing, so that it can be repeated after a crash.
 """
 
+import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stoker_hostagent import domain_xml, shares, vm_errors
+from stoker_hostagent import domain_xml, image_feed, shares, vm_errors
 from stoker_hostagent.accelerator import Accelerator
 from stoker_hostagent.domain_metadata import VmRecord
+from stoker_hostagent.domain_xml import NotOurs
 from stoker_hostagent.guest_image import GuestImage
 from stoker_hostagent.libvirt_connection import NoSuchDomain
 from stoker_hostagent.libvirt_domains import LibvirtDomains
+from stoker_hostagent.save_image import DoesNotFit
 from stoker_hostagent.shares import Shares
 from stoker_hostagent.state_dir import Places
+from stoker_hostagent.template_store import Template
 from stoker_hostagent.vm import VM_ID
 
 CONSOLE_TAIL_LINES = 30
@@ -50,14 +54,48 @@ class Footprints:
         """Where a VM's guest can be reached."""
         return self._places.devices(vm_id).channel
 
+    @property
+    def templates(self) -> Path:
+        """Where templates are kept."""
+        return self._places.templates
+
     def vm_of(self, domain: str) -> str | None:
         """The VM that is the domain of that name; None where it is none of this host agent's."""
         return domain_xml.vm_of_domain(self._host_id, domain)
 
-    async def start(self, record: VmRecord, image: GuestImage, accelerator: Accelerator) -> None:
-        """Starts a VM's domain."""
+    async def start(
+        self, record: VmRecord, domain_uuid: uuid.UUID, image: GuestImage, accelerator: Accelerator
+    ) -> None:
+        """Starts a VM's domain, which boots."""
         devices = self._places.devices(record.vm_id)
-        await self._domains.create(domain_xml.domain(record, image, accelerator, devices))
+        await self._domains.create(domain_xml.domain(record, domain_uuid, image, accelerator, devices))
+
+    async def clone(self, record: VmRecord, domain_uuid: uuid.UUID, template: Template) -> None:
+        """Starts a VM's domain, which goes on from a template.
+
+        Raises:
+            StokerError: Also CLONE_FAILED, where the template cannot be read.
+        """
+        devices = self._places.devices(record.vm_id)
+        try:
+            header = template.header.with_xml(domain_xml.clone(template.header.xml, record, domain_uuid, devices))
+            async with image_feed.feeding(
+                self._pipe(record.vm_id), header.to_bytes(), template.file, header.stream_offset
+            ) as pipe:
+                await self._domains.restore(pipe)
+        except (OSError, DoesNotFit, NotOurs) as error:
+            raise vm_errors.clone_failed(record.vm_id, str(error)) from error
+
+    async def save(self, vm_id: str, file: Path) -> None:
+        """Writes a VM's memory into a file, with which its domain ends."""
+        try:
+            await self._domains.save(self._domain(vm_id), file)
+        except NoSuchDomain as error:
+            raise vm_errors.domain_gone(vm_id) from error
+
+    async def hypervisor_version(self) -> str:
+        """What the versions of libvirt and QEMU are."""
+        return await self._domains.version()
 
     async def remember(self, record: VmRecord) -> None:
         """Writes what a VM is into its domain."""
@@ -94,6 +132,7 @@ class Footprints:
         """Ends a VM, whatever it does, and removes all there is of it."""
         was_running = await self._domains.destroy(self._domain(vm_id))
         mounts = await self._shares.unmount(vm_id)
+        image_feed.discard(self._pipe(vm_id))
         return Removed(int(was_running), mounts, _unlink(self._files(vm_id)))
 
     async def wait_available(self) -> None:
@@ -110,6 +149,9 @@ class Footprints:
 
     def _domain(self, vm_id: str) -> str:
         return domain_xml.domain_name(self._host_id, vm_id)
+
+    def _pipe(self, vm_id: str) -> Path:
+        return self._places.channels / f"{vm_id}.pipe"
 
     def _files(self, vm_id: str) -> list[Path]:
         devices = self._places.devices(vm_id)

@@ -14,9 +14,10 @@ from stoker_service.channels import open_channel
 from stoker_service.errors import StokerError
 from stoker_service.server import Server, running_server
 
+from stoker_hostagent import blank_rules
 from stoker_hostagent.accelerator import Accelerator
 from stoker_hostagent.activity import Activity
-from stoker_hostagent.blanks import Blanks
+from stoker_hostagent.blanks import Blanks, prepare_template
 from stoker_hostagent.code_cache import CodeCache
 from stoker_hostagent.codestore import Codestore
 from stoker_hostagent.commands import CommandedMachines, Commands
@@ -31,8 +32,9 @@ from stoker_hostagent.leases import LeaseFile
 from stoker_hostagent.log_store import LogStore
 from stoker_hostagent.reports import Reports
 from stoker_hostagent.service import HostLogServicer, InvocationServicer
+from stoker_hostagent.template_making import Preparation
 from stoker_hostagent.virtual_machines import VirtualMachines, running_virtual_machines
-from stoker_hostagent.vm import Vm, VmListener, VmSettings
+from stoker_hostagent.vm import Shape, Vm, VmListener, VmSettings
 from stoker_hostagent.wire import container_to_proto, vm_to_proto
 
 log = structlog.get_logger()
@@ -65,7 +67,18 @@ def vm_settings(settings: HostAgentSettings) -> VmSettings:
         images_dir=settings.images_dir,
         libvirt_uri=settings.libvirt_uri,
         accelerator=settings.accelerator,
+        template_shapes=tuple(
+            Shape(*map(int, shape.split("x"))) for shape in settings.template_shapes.split(",") if shape
+        ),
+        templates_mib=settings.templates_mib,
     )
+
+
+def preparation(settings: HostAgentSettings) -> Preparation:
+    """What is done to a template's guest before it is saved: blank containers are made in it."""
+    per_runtime = settings.blank_containers
+    recipe = f"{per_runtime} blank containers of {blank_rules.MEMORY_MIB} MiB with {blank_rules.TMP_MIB} MiB of /tmp"
+    return Preparation(recipe, lambda guest: prepare_template(guest, per_runtime))
 
 
 @asynccontextmanager
@@ -77,14 +90,16 @@ async def running_hostagent(settings: HostAgentSettings) -> AsyncGenerator[Serve
         AddressInUse: The address cannot be listened on.
     """
     async with AsyncExitStack() as stack:
-        machines = await _enter_machines(stack, vm_settings(settings))
+        machines = await _enter_machines(stack, settings)
         yield await stack.enter_async_context(serving(settings, machines))
 
 
-async def _enter_machines(stack: AsyncExitStack, settings: VmSettings) -> VirtualMachines:
+async def _enter_machines(stack: AsyncExitStack, settings: HostAgentSettings) -> VirtualMachines:
     while True:
         try:
-            return await stack.enter_async_context(running_virtual_machines(settings))
+            return await stack.enter_async_context(
+                running_virtual_machines(vm_settings(settings), preparation(settings))
+            )
         except StokerError as error:
             if error.reason != "HYPERVISOR_UNAVAILABLE":
                 raise

@@ -45,6 +45,8 @@ class DomainEvent:
 
     name: str
     is_running: bool
+    uuid: str = ""
+    """Which of the domains that have had this name."""
 
 
 class LibvirtConnection:
@@ -175,7 +177,7 @@ class LibvirtConnection:
         self, _connection: libvirt.virConnect, domain: libvirt.virDomain, event: int, _detail: int, _opaque: None
     ) -> None:
         if event in (libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_STOPPED):
-            told = DomainEvent(domain.name(), event == libvirt.VIR_DOMAIN_EVENT_STARTED)
+            told = DomainEvent(domain.name(), event == libvirt.VIR_DOMAIN_EVENT_STARTED, domain.UUIDString())
             self._hand_over(lambda: self.on_event(told))
 
     def _hand_over(self, callback: Callable[[], None]) -> None:

@@ -36,6 +36,11 @@ class Places:
         """The mounts that guests see."""
         return self.state_dir / "shares"
 
+    @property
+    def templates(self) -> Path:
+        """The saved memory of template VMs."""
+        return self.state_dir / "templates"
+
     def devices(self, vm_id: str) -> Devices:
         """Where one VM's devices end."""
         return Devices(self.channels / f"{vm_id}.sock", self.consoles / f"{vm_id}.log")

@@ -1,6 +1,7 @@
 """One VM: what is known of it, the way to its guest, and the steps of its life."""
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from stoker_hostagent.footprints import Footprints
 from stoker_hostagent.guest import Guest
 from stoker_hostagent.guest_channel import GuestChannel
 from stoker_hostagent.guest_image import GuestImage
+from stoker_hostagent.template_store import Template
 from stoker_hostagent.vm import GoneReason, Vm, VmListener, VmState
 
 APPEAR_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
@@ -41,10 +43,13 @@ class VirtualMachine:
         self.removing: asyncio.Task[None] | None = None
         """Removes all there is of it."""
         self._footprints = footprints
+        self._unreachable_s = unreachable_s
         self._listener = listener
-        self._channel = GuestChannel(record.vm_id, footprints.socket(record.vm_id), unreachable_s, self._heard)
+        self._channel = self._new_channel()
         self._connecting: asyncio.Task[None] | None = None
         self._container_memory_mib = 0
+        self._domain_uuid: uuid.UUID | None = None
+        self._is_on_trial = False
         self.guest = Guest(self._channel)
 
     @property
@@ -60,7 +65,7 @@ class VirtualMachine:
     def now(self) -> Vm:
         """What it is at this moment."""
         record = self.record
-        return Vm(record.vm_id, record.shape, record.state, record.tenant, self._container_memory_mib)
+        return Vm(record.vm_id, record.shape, record.state, record.tenant, self._container_memory_mib, record.is_clone)
 
     def announce(self) -> None:
         """Tells what it is now."""
@@ -75,17 +80,64 @@ class VirtualMachine:
 
         self._connecting = tasks.start(keep(), f"connection to {self.id}")
 
+    async def disconnect(self) -> None:
+        """Ends the way to its guest, for good."""
+        self._channel.close()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+
     async def boot(self, image: GuestImage, accelerator: Accelerator, connect: Callable[[], None]) -> None:
         """Starts it, waits until its guest answers (for ever), and gives the guest its identity.
 
         Raises:
             StokerError: What went wrong.
         """
-        await self._footprints.start(self.record, image, accelerator)
-        self.check_alive()
-        connect()
-        await self.reach()
-        await self.guest.configure(self.id)
+        domain_uuid = self._begin(is_clone=False)
+        await self._footprints.start(self.record, domain_uuid, image, accelerator)
+        await self._wake(domain_uuid, connect)
+
+    async def clone(self, template: Template, connect: Callable[[], None]) -> None:
+        """Lets it go on from a template, and gives its guest an identity of its own. If that fails, `start_over`.
+
+        Raises:
+            StokerError: What went wrong; the template may be broken.
+        """
+        domain_uuid = self._begin(is_clone=True)
+        self._is_on_trial = True
+        await self._footprints.clone(self.record, domain_uuid, template)
+        await self._wake(domain_uuid, connect)
+        self._is_on_trial = False
+
+    async def start_over(self) -> None:
+        """Removes all there is of a VM that was not made, so that it can be made in another way.
+
+        Raises:
+            StokerError: What went wrong.
+        """
+        await self.disconnect()
+        self._channel = self._new_channel()
+        self.guest = Guest(self._channel)
+        await self._footprints.remove(self.id)
+        self._is_on_trial = False
+
+    def domain_stopped(self, domain_uuid: str) -> bool:
+        """Takes note that a domain of its name has ended; returns whether it has ended with it.
+
+        It has not, where that was an earlier domain, or a clone on trial: whoever tries that gives it up then.
+        """
+        if self._domain_uuid is not None and str(self._domain_uuid) != domain_uuid:
+            return False
+        if self._is_on_trial:
+            self._channel.close()
+        return not self._is_on_trial
+
+    async def be_warming(self) -> None:
+        """Makes it one that waits for a tenant.
+
+        Raises:
+            StokerError: What went wrong.
+        """
         await self._move_to(replace(self.record, state=VmState.WARMING))
 
     async def reach(self) -> None:
@@ -136,6 +188,20 @@ class VirtualMachine:
         """
         if self.state is VmState.ENDING:
             raise vm_errors.vm_ending(self.id)
+
+    def _begin(self, *, is_clone: bool) -> uuid.UUID:
+        self._domain_uuid = uuid.uuid4()
+        self.record = replace(self.record, is_clone=is_clone)
+        return self._domain_uuid
+
+    async def _wake(self, domain_uuid: uuid.UUID, connect: Callable[[], None]) -> None:
+        self.check_alive()
+        connect()
+        await self.reach()
+        await self.guest.configure(self.id, domain_uuid.hex)
+
+    def _new_channel(self) -> GuestChannel:
+        return GuestChannel(self.id, self._footprints.socket(self.id), self._unreachable_s, self._heard)
 
     async def _mount_code(self) -> None:
         for pause_s in (*APPEAR_S, None):

@@ -23,8 +23,11 @@ from stoker_hostagent.libvirt_connection import DomainEvent, connected
 from stoker_hostagent.libvirt_domains import LibvirtDomains
 from stoker_hostagent.names import check_name
 from stoker_hostagent.state_dir import managed
+from stoker_hostagent.template_making import NO_PREPARATION, Preparation
+from stoker_hostagent.templates import Templates, find_templates
 from stoker_hostagent.virtual_machine import VirtualMachine
 from stoker_hostagent.vm import GoneReason, Shape, Vm, VmListener, VmSettings, VmState
+from stoker_hostagent.vm_making import VmMaking
 from stoker_hostagent.vm_rules import check_shape, check_vm_id, is_adoptable
 
 log = structlog.get_logger()
@@ -44,6 +47,7 @@ class VirtualMachines:
         image: GuestImage,
         accelerator: Accelerator,
         footprints: Footprints,
+        templates: Templates | None,
         tasks: Background,
     ) -> None:
         """Knows no VM yet; `adopt` finds them. `running_virtual_machines` puts the parts together.
@@ -53,16 +57,18 @@ class VirtualMachines:
             image: What new VMs boot from.
             accelerator: What runs VMs.
             footprints: What VMs are made of on this host.
+            templates: What VMs are cloned from; None to boot them all.
             tasks: What owns their connections and their removal.
         """
         self._settings = settings
         self._image = image
         self._accelerator = accelerator
         self._footprints = footprints
+        self._templates = templates
         self._tasks = tasks
+        self._making = VmMaking(settings, image, accelerator, templates)
         self._listener: VmListener | None = None
         self._machines: dict[str, VirtualMachine] = {}
-        self._may_create = asyncio.Semaphore(settings.max_creating)
 
     @property
     def accelerator(self) -> Accelerator:
@@ -96,6 +102,8 @@ class VirtualMachines:
                 group.create_task(self._adopt_or_remove(vm_id, record))
         for vm_id in self._footprints.left() - found.keys():
             self._remove_stray(vm_id)
+        if self._templates is not None:
+            await self._templates.open(self._settings.template_shapes)
         return self.all()
 
     async def create(self, vm_id: str, shape: Shape) -> Vm:
@@ -117,7 +125,7 @@ class VirtualMachines:
             VmRecord(self._settings.host_id, vm_id, shape, VmState.CREATING, "", self._image.id, created_unix_s)
         )
         machine.announce()
-        await self._boot(machine)
+        await self._make(machine)
         return machine.now()
 
     async def assign(self, vm_id: str, tenant: str) -> Vm:
@@ -154,12 +162,16 @@ class VirtualMachines:
         vm_id = self._footprints.vm_of(event.name)
         if vm_id is None or self._listener is None:
             return
+        if self._templates is not None and self._templates.maker.owns(vm_id):
+            if not event.is_running:
+                self._templates.maker.domain_stopped()
+            return
         machine = self._machines.get(vm_id)
         is_wanted = machine is not None and machine.state is not VmState.ENDING
         if event.is_running and not is_wanted:
             # An order to start it was given up, and carried out all the same.
             self._remove_stray(vm_id)
-        elif machine is not None and is_wanted and not event.is_running:
+        elif machine is not None and is_wanted and not event.is_running and machine.domain_stopped(event.uuid):
             self._end(machine, GoneReason.CRASHED)
 
     def hypervisor_returned(self) -> None:
@@ -182,12 +194,13 @@ class VirtualMachines:
         else:
             log.info("vm.adopted", vm=machine.id, state=record.state.value, tenant=record.tenant)
 
-    async def _boot(self, machine: VirtualMachine) -> None:
+    async def _make(self, machine: VirtualMachine) -> None:
         limit_s = self._settings.create_timeout_s
         begun_s = time.monotonic()
         try:
-            async with asyncio.timeout(limit_s), machine.turn, self._may_create:
-                await machine.boot(self._image, self._accelerator, lambda: self._connect(machine))
+            async with asyncio.timeout(limit_s), machine.turn:
+                await self._making.make(machine, lambda: self._connect(machine))
+                await machine.be_warming()
         except TimeoutError:
             why = f"its guest did not answer within {limit_s:g} s"
         except StokerError as error:
@@ -196,7 +209,8 @@ class VirtualMachines:
             self._end(machine, GoneReason.CRASHED)
             raise
         else:
-            log.info("vm.created", vm=machine.id, duration_s=round(time.monotonic() - begun_s, 2))
+            duration_s = round(time.monotonic() - begun_s, 2)
+            log.info("vm.created", vm=machine.id, is_clone=machine.record.is_clone, duration_s=duration_s)
             return
         console = self._footprints.console_tail(machine.id)
         if machine.gone_reason is GoneReason.CRASHED:
@@ -294,8 +308,14 @@ class VirtualMachines:
 
 
 @asynccontextmanager
-async def running_virtual_machines(settings: VmSettings) -> AsyncGenerator[VirtualMachines]:
+async def running_virtual_machines(
+    settings: VmSettings, preparation: Preparation = NO_PREPARATION
+) -> AsyncGenerator[VirtualMachines]:
     """Manages this host's VMs while the context is entered; leaving it leaves them running.
+
+    Args:
+        settings: What was configured.
+        preparation: What is done to a template's guest before it is saved.
 
     Raises:
         StokerError: HOST_AGENT_RUNNING (another process manages this state directory), IMAGE_MISSING,
@@ -304,10 +324,12 @@ async def running_virtual_machines(settings: VmSettings) -> AsyncGenerator[Virtu
     with managed(settings.state_dir) as places:
         image = find_image(settings.images_dir, settings.image)
         accelerator = await accelerators.choose(settings.state_dir, settings.accelerator)
-        # The tasks go first into the stack, so that they outlive whoever may start one more.
-        async with background() as tasks, connected(settings.libvirt_uri) as connection:
+        # The tasks go first into the stack, so that they outlive whoever may start one more. A template that is being
+        # made is given up while there is still a connection to remove what there is of it.
+        async with background() as tasks, connected(settings.libvirt_uri) as connection, background() as template_tasks:
             footprints = Footprints(settings.host_id, places, LibvirtDomains(connection))
-            machines = VirtualMachines(settings, image, accelerator, footprints, tasks)
+            templates = await find_templates(settings, image, accelerator, footprints, preparation, template_tasks)
+            machines = VirtualMachines(settings, image, accelerator, footprints, templates, tasks)
             connection.on_event = machines.domain_changed
             connection.on_reconnected = machines.hypervisor_returned
             yield machines

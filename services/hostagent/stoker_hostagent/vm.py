@@ -56,6 +56,8 @@ class Vm:
     """Whose it is, for good; empty in the warming pool."""
     container_memory_mib: int
     """What of its memory containers may use, in MiB; 0 until its guest has answered."""
+    is_clone: bool = False
+    """Whether it is a clone of a template; it was booted otherwise."""
 
 
 class VmListener(Protocol):
@@ -90,7 +92,8 @@ class VmSettings:
     host_id: str
     """The host's id, the same after a restart. Domains of other ids are never touched."""
     state_dir: Path
-    """Holds `channels/`, `consoles/`, `shares/`, `code/` and `accelerator.json`. The path is at most 77 bytes long."""
+    """Holds `channels/`, `consoles/`, `shares/`, `templates/`, `code/` and `accelerator.json`. The path is at most 77
+    bytes long."""
     images_dir: Path
     """Holds guest images."""
     image: str = ""
@@ -101,7 +104,13 @@ class VmSettings:
     create_timeout_s: float = 120.0
     """How long making a VM may take, in seconds, from the order to its guest's answer."""
     max_creating: int = 2
-    """How many VMs are made at once; more wait, within `create_timeout_s`."""
+    """How many VMs are booted at once, and how many cloned; more wait, within `create_timeout_s`."""
+    clone_timeout_s: float = 30.0
+    """How long a clone may take to answer, in seconds, before its template counts as broken and the VM is booted."""
+    template_shapes: tuple[Shape, ...] = ()
+    """The shapes of which templates are made at start-up. Of others they are made when one is first asked for."""
+    templates_mib: int = 4096
+    """How much disk templates may take, in MiB; 0 for none, so that all VMs are booted."""
     adopt_timeout_s: float = 8.0
     """How long a VM found at start-up has to answer, in seconds, before it is destroyed."""
     unreachable_s: float = 60.0

@@ -129,6 +129,11 @@ def vm_create_failed(vm_id: str, why: str, console: str) -> StokerError:
     return StokerError(ErrorKind.UNAVAILABLE, "VM_CREATE_FAILED", f"VM `{vm_id}` did not start: {why}{seen}")
 
 
+def clone_failed(vm_id: str, why: str) -> StokerError:
+    """A template could not be given to libvirt."""
+    return StokerError(ErrorKind.INTERNAL, "CLONE_FAILED", f"VM `{vm_id}` could not be cloned: {why}")
+
+
 def vm_assign_failed(vm_id: str, why: str) -> StokerError:
     """The tenant's code could not be brought into the VM."""
     return StokerError(
