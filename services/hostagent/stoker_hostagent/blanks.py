@@ -257,6 +257,7 @@ class Blanks:
             )
             page.blanks[blank] = runtime
             is_made = True
+            log.info("blank.made", vm=vm_id, blank=blank, runtime=runtime)
             self._changed(vm_id)
         finally:
             page.making = None
