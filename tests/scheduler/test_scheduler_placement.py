@@ -1,6 +1,7 @@
 """Where containers are placed: the order of the search, its ties, and what never happens."""
 
 from itertools import count
+from math import inf
 from typing import Any
 
 import pytest
@@ -244,7 +245,9 @@ class Scheduling(RuleBasedStateMachine):
         self.fleet = Fleet(SHAPE, RESERVE_MIB)
         self.waiting = Waiting(50, 20)
         self.leases = LeaseTable(10.0)
-        self.dispatcher = Dispatcher(self.fleet, self.waiting, lambda prefix: f"{prefix}{next(self.ids):06}")
+        self.dispatcher = Dispatcher(
+            self.fleet, self.waiting, lambda prefix: f"{prefix}{next(self.ids):06}", overtaken_s=inf
+        )
         self.holders: dict[int, str] = {}
 
     @rule(memory_mib=st.sampled_from((512, 1024, 2048)))
@@ -265,7 +268,7 @@ class Scheduling(RuleBasedStateMachine):
     @rule(version=versions, holder=st.sampled_from(("f1", "f2")))
     def demand_comes(self, version: Version, holder: str) -> None:
         if len(self.waiting) < 20:
-            self.waiting.join(Demand(version, holder))
+            self.waiting.join(Demand(version, holder), self.now_s)
         self.decide()
 
     @rule(pick=st.integers(0, 20))

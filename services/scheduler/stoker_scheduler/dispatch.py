@@ -236,6 +236,8 @@ class Dispatcher:
         container = self._begin(version, placement, now_s)
         self.waiting.take_turn(version.tenant)
         self._see_who_wants(version.uid)
+        # A VM that is its own now may have room for more.
+        self._changed_tenants[version.tenant] = None
         return Make(ticket, container, placement)
 
     def _begin(
