@@ -1,4 +1,4 @@
-"""One container: blank, then with code loaded, one invocation at a time, then gone."""
+"""One container: blank, then with code loaded, one invocation at a time or several at once, then gone."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ from agent.failures import Ended, Failure
 from agent.oci_config import ContainerSpec
 from agent.output import Output
 from agent.runtime_channel import ChannelClosed, ChannelMisused, Header, Message, RuntimeChannel
+from agent.sharing import Sharing
 from agent.tracing import Span, child_traceparent
 
 READY_TIMEOUT_S = 60.0
@@ -67,6 +68,8 @@ class Code:
     """The limit on its memory from now on; 0 leaves it as it is."""
     tmp_mib: int
     """The size of its `/tmp` from now on; 0 leaves it as it is."""
+    concurrency: int
+    """How many invocations it runs at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,8 @@ class Container:
         self.state = State.STARTING
         self.label = b""
         self.is_killed = False
+        self.is_given_up = False
+        """Whether it ended by what one of several invocations did, for whose end nobody may have waited."""
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self.resources = resources
         self._pid = pid
@@ -140,6 +145,7 @@ class Container:
         self._cgroup = cgroup
         self._channel = channel
         self._output = output
+        self._sharing: Sharing | None = None
 
     async def wait_until_ready(self) -> Failure | None:
         """Waits for the runtime; returns why it can't be used, where it can't."""
@@ -180,6 +186,7 @@ class Container:
             "tenant": identity.tenant,
             "memory_limit_mib": identity.memory_mib,
             "log_stream": f"{identity.function}/{identity.version}/{self.id}",
+            "concurrency": code.concurrency,
         }
         self._output.begin("")
         with load.measured():
@@ -191,6 +198,8 @@ class Container:
         match reply.type:
             case "loaded":
                 self.state = State.IDLE
+                if code.concurrency > 1:
+                    self._sharing = Sharing(self._channel, code.concurrency, self._output.tell, self._give_up)
                 return Loaded(None, spans)
             case "failed":
                 return Loaded(failures.while_loading(failures.from_runtime(reply.header)), spans)
@@ -213,8 +222,44 @@ class Container:
         if self.id != made.id:
             hostnames.set_hostname_of(self._pid, self.id)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it runs several invocations at once, so that somebody must `listen`."""
+        return self._sharing is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it runs as many invocations at once as it may."""
+        return self._sharing is not None and self._sharing.is_full
+
+    def runs(self, invocation_id: str) -> bool:
+        """Whether it runs this invocation among others."""
+        return self._sharing is not None and self._sharing.runs(invocation_id)
+
+    async def listen(self) -> None:
+        """Takes what the runtime of a shared container sends, until it ends."""
+        sharing = self._sharing
+        if sharing is None:
+            return
+        try:
+            try:
+                await sharing.listen()
+            except ChannelClosed:
+                self.is_given_up = not self.is_killed
+                failure = failures.exited(await self._end(), "the invocation", self.memory_mib)
+            except ChannelMisused as error:
+                self.is_given_up = not self.is_killed
+                failure = await self._misused(str(error))
+        except TimeoutError:
+            failure = failures.misused("nothing after it was killed")
+        sharing.end(failure)
+
+    def _give_up(self) -> None:
+        self.is_given_up = True
+        self.kill()
+
     async def invoke(self, invocation: Invocation) -> Answer:
-        """Runs an invocation. If this task is cancelled, the container is killed."""
+        """Runs an invocation. If this task is cancelled, so is the invocation: alone one is killed with its container."""
         span = Span("handler")
         header = {
             "type": "invoke",
@@ -225,12 +270,19 @@ class Container:
             "max_response_bytes": invocation.max_response_bytes,
         }
         spans = (span,)
-        self.state = State.BUSY
-        self._output.begin(invocation.id)
-        with span.measured():
-            reply = await self._exchange(
-                header, invocation.payload, invocation.timeout_ms, invocation.max_response_bytes, "the invocation"
-            )
+        log_tail = b""
+        if self._sharing is None:
+            self.state = State.BUSY
+            self._output.begin(invocation.id)
+            with span.measured():
+                reply = await self._exchange(
+                    header, invocation.payload, invocation.timeout_ms, invocation.max_response_bytes, "the invocation"
+                )
+        else:
+            with span.measured():
+                reply, log_tail = await self._sharing.exchange(
+                    header, invocation.payload, invocation.timeout_ms, invocation.max_response_bytes
+                )
         payload, content_type, failure = b"", "", None
         if isinstance(reply, Failure):
             failure = reply
@@ -246,7 +298,8 @@ class Container:
             failure = failures.from_runtime(reply.header)
         else:
             failure = await self._misused(f"a message of type {reply.type!r}")
-        log_tail = self._output.end()
+        if self._sharing is None:
+            log_tail = self._output.end()
         is_lost = self.is_killed or self.ended.done()
         if not is_lost:
             self.state = State.IDLE

@@ -107,15 +107,22 @@ class Containers:
             raise RpcError(StatusCode.INTERNAL, f"container {code.name} can't be made ready: {error}") from error
         if loaded.failure is not None:
             await self.destroy(code.name)
+        elif found.is_shared:
+            self._group.create_task(found.listen())
         return loaded
 
     async def invoke(self, container: str, invocation: Invocation) -> Answer:
-        """Runs an invocation in a container that has code and is idle.
+        """Runs an invocation in a container that has code and room for one.
 
         Raises:
-            RpcError: The container isn't there, or isn't idle.
+            RpcError: The container isn't there, or isn't idle; or it runs an invocation of this id.
         """
-        return await self._find(container, State.IDLE).invoke(invocation)
+        found = self._find(container, State.IDLE)
+        if found.is_full:
+            raise RpcError(StatusCode.FAILED_PRECONDITION, f"container: {container} runs as many as it may")
+        if found.runs(invocation.id):
+            raise RpcError(StatusCode.ALREADY_EXISTS, f"invocation_id: {container} runs {invocation.id} already")
+        return await found.invoke(invocation)
 
     async def destroy(self, container: str) -> None:
         """Kills a container and returns when nothing of it is left; one that isn't there is no error.
@@ -148,7 +155,8 @@ class Containers:
     async def _live(self, container: Container, end: "asyncio.Future[int]") -> None:
         """Waits for the end of a container, and removes what is left of it."""
         code = await end
-        is_surprise = container.state in (State.BLANK, State.IDLE) and not container.is_killed
+        is_alone = container.state in (State.BLANK, State.IDLE) and not container.is_killed
+        is_surprise = is_alone or container.is_given_up
         ended = container.finish(code)
         if is_surprise:
             self._events.exited(container.id, ended.reason)

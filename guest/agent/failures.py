@@ -59,6 +59,21 @@ def timed_out(timeout_ms: float, doing: str) -> Failure:
     return Failure(FailureKind.TIMEOUT, "Timeout", f"{doing} took longer than {timeout_ms / 1000:g} s and was killed")
 
 
+def cancelled_by_timeout(timeout_ms: float) -> Failure:
+    """The handler took too long, and others run in its container."""
+    message = f"the invocation took longer than {timeout_ms / 1000:g} s and was cancelled"
+    return Failure(FailureKind.TIMEOUT, "Timeout", message)
+
+
+def taken_along(grace_s: float) -> Failure:
+    """The container was killed for the sake of another invocation."""
+    message = (
+        f"the process was killed during the invocation, because another one in it did not end {grace_s:g} s after it "
+        "was cancelled; a handler must not block its event loop"
+    )
+    return Failure(FailureKind.EXIT, "Killed", message)
+
+
 def exited(ended: Ended, doing: str, memory_mib: int) -> Failure:
     """The process ended where it should have answered."""
     if ended.is_out_of_memory:

@@ -72,6 +72,10 @@ class Output:
         self._take_rest()
         self._printed = printed
 
+    def tell(self, invocation_id: str, stream: str, lines: list[str]) -> None:
+        """Tells lines that came another way than by the pipes."""
+        self._printed(invocation_id, stream, lines)
+
     def begin(self, invocation_id: str) -> None:
         """From here on lines belong to this invocation."""
         self._take_rest()

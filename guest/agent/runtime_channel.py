@@ -56,14 +56,18 @@ class RuntimeChannel:
         Raises:
             ChannelClosed: The runtime has closed its end.
         """
-        text = json.dumps(header, separators=(",", ":")).encode()
-        self._writer.write(_SIZES.pack(len(text), len(body)) + text)
-        if body:
-            self._writer.write(body)
+        self.write(header, body)
         try:
             await self._writer.drain()
         except OSError as error:
             raise ChannelClosed(str(error)) from error
+
+    def write(self, header: Header, body: bytes = b"") -> None:
+        """Sends a message without waiting for room, as is right for a short one."""
+        text = json.dumps(header, separators=(",", ":")).encode()
+        self._writer.write(_SIZES.pack(len(text), len(body)) + text)
+        if body:
+            self._writer.write(body)
 
     async def receive(self, max_body_bytes: int = 0) -> Message:
         """Waits for a message.

@@ -28,6 +28,7 @@ FIRST_SANE_TIME_NS = 1_577_836_800 * 10**9
 """The year 2020: an earlier clock is a mistake."""
 LAST_SANE_TIME_NS = 2**63 - 1
 MAX_MEMORY_MIB = 1024 * 1024
+MAX_CONCURRENCY = 100
 MAX_TIMEOUT_MS = 24 * 3600 * 1000
 MAX_RESPONSE_BYTES = 7 * 1024 * 1024
 """So that a response fits into a frame, with what goes with it."""
@@ -135,6 +136,7 @@ class GuestService:
             checks.name("name", request.name or request.container),
             checks.within("memory_mib", request.memory_mib, 0, MAX_MEMORY_MIB),
             checks.within("tmp_mib", request.tmp_mib, 0, MAX_MEMORY_MIB),
+            checks.within("concurrency", request.concurrency or 1, 1, MAX_CONCURRENCY),
         )
         loaded = await self._containers.load(checks.name("container", request.container), code)
         return self._messages.LoadCodeResponse(

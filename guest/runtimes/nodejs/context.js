@@ -5,7 +5,7 @@ class Context {
   #timeoutMs;
   #begun = process.hrtime.bigint();
 
-  constructor(loaded, message) {
+  constructor(loaded, message, signal) {
     this.functionName = loaded.function_name;
     this.functionVersion = loaded.function_version;
     this.invocationId = message.invocation_id;
@@ -14,6 +14,8 @@ class Context {
     this.logStream = loaded.log_stream;
     // The W3C trace context that the function's own spans belong under; empty for none.
     this.traceparent = message.traceparent;
+    // Aborted when the invocation is cancelled; alone in its container, it is killed instead.
+    this.signal = signal;
     this.#timeoutMs = message.timeout_ms;
   }
 

@@ -7,8 +7,9 @@ class InvalidEvent extends Error {}
 class InvalidResponse extends Error {}
 class HandlerNotFound extends Error {}
 class ResponseTooLarge extends Error {}
+class Cancelled extends Error {}
 
-const OWN = [InvalidEvent, InvalidResponse, HandlerNotFound, ResponseTooLarge];
+const OWN = [InvalidEvent, InvalidResponse, HandlerNotFound, ResponseTooLarge, Cancelled];
 
 // The message that tells the agent of an error. `code` is the directory of the function.
 function describe(error, code) {
@@ -67,4 +68,4 @@ function framesOf(error, code) {
   return first < 0 ? [] : frames.slice(first);
 }
 
-module.exports = { HandlerNotFound, InvalidEvent, InvalidResponse, ResponseTooLarge, describe, printToLog };
+module.exports = { Cancelled, HandlerNotFound, InvalidEvent, InvalidResponse, ResponseTooLarge, describe, printToLog };

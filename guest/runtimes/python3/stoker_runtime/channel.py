@@ -1,8 +1,10 @@
 """The connection to the guest agent; `guest/runtimes/README.md` describes the protocol."""
 
+import asyncio
 import json
 import socket
 import struct
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,16 +17,19 @@ class Channel:
     """The runtime's end."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(fileno=FILE)
+        self.socket = socket.socket(fileno=FILE)
         # Programs that the function starts have no business here.
-        self._socket.set_inheritable(False)
+        self.socket.set_inheritable(False)
+        # What several threads of a function print at once must not get mixed up.
+        self._sending = threading.Lock()
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Sends a message."""
         text = json.dumps(header).encode()
-        self._socket.sendall(_SIZES.pack(len(text), len(body)) + text)
-        if body:
-            self._socket.sendall(body)
+        with self._sending:
+            self.socket.sendall(_SIZES.pack(len(text), len(body)) + text)
+            if body:
+                self.socket.sendall(body)
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """Waits for a message: its header and its body.
@@ -36,12 +41,22 @@ class Channel:
         header = json.loads(self._read(header_size))
         return header, self._read(body_size)
 
+    async def receive_from(self, reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
+        """Waits for a message, as `receive` does, where a reader gets what is received.
+
+        Raises:
+            IncompleteReadError: The agent is gone.
+        """
+        header_size, body_size = _SIZES.unpack(await reader.readexactly(_SIZES.size))
+        header = json.loads(await reader.readexactly(header_size))
+        return header, await reader.readexactly(body_size)
+
     def _read(self, size: int) -> bytes:
         data = bytearray(size)
         view = memoryview(data)
         while view:
             try:
-                received = self._socket.recv_into(view)
+                received = self.socket.recv_into(view)
             except ConnectionResetError:
                 received = 0
             if not received:

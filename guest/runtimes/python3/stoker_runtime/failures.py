@@ -19,6 +19,10 @@ class HandlerNotFound(Exception):
     """The code has no such handler."""
 
 
+class HandlerNotAsync(Exception):
+    """The handler can't be called while another invocation runs."""
+
+
 class ResponseTooLarge(Exception):
     """The handler returned more than may be sent."""
 

@@ -52,12 +52,26 @@ class Function:
             if self._runner is None:
                 self._runner = asyncio.Runner()
             result = self._runner.run(_wait_for(result))
-        kind, response = encode_response(result)
-        if len(response) > max_bytes:
-            raise ResponseTooLarge(
-                f"the handler returned {len(response)} bytes; at most {max_bytes} may be. Return less, or a reference"
-            )
-        return kind, response
+        return _within(encode_response(result), max_bytes)
+
+    async def call_among_others(
+        self, payload: bytes, content_type: str, context: Context, max_bytes: int
+    ) -> tuple[str, bytes]:
+        """The same, on an event loop that other invocations share."""
+        result = self._handler(decode_event(payload, content_type), context)
+        if inspect.isawaitable(result):
+            result = await result
+        return _within(encode_response(result), max_bytes)
+
+
+def _within(encoded: tuple[str, bytes], max_bytes: int) -> tuple[str, bytes]:
+    """A response that is not too large."""
+    kind, response = encoded
+    if len(response) > max_bytes:
+        raise ResponseTooLarge(
+            f"the handler returned {len(response)} bytes; at most {max_bytes} may be. Return less, or a reference"
+        )
+    return kind, response
 
 
 async def _wait_for(result: Awaitable[Any]) -> Any:

@@ -1,5 +1,6 @@
-"""The life of a container's first process: blank, loaded, then one invocation after another."""
+"""The life of a container's first process: blank, loaded, then one invocation after another, or several at once."""
 
+import asyncio
 import base64
 import collections
 import concurrent.futures
@@ -36,7 +37,9 @@ from .channel import Channel
 from .context import Context
 from .failures import describe, print_to_log
 from .function import Function, find_handler
+from .printing import attribute_output
 from .rehearsal import rehearse
+from .sharing import Sharing, check_asynchronous
 
 PRELOADED = (
     base64, collections, concurrent.futures, contextlib, dataclasses, datetime, decimal, enum, functools, hashlib, io,
@@ -58,7 +61,13 @@ def run() -> None:
     channel.send({"type": "ready"})
     try:
         load, _ = channel.receive()
+        is_shared = load.get("concurrency", 1) > 1
+        if is_shared:
+            attribute_output()
         function = _load(channel, load)
+        if function is not None and is_shared:
+            answer = functools.partial(_answer_among_others, function, load)
+            asyncio.run(Sharing(channel, answer).serve())
         while function is not None:
             invoke, payload = channel.receive()
             _invoke(channel, function, load, invoke, payload)
@@ -77,7 +86,9 @@ def _load(channel: Channel, load: dict[str, Any]) -> Function | None:
     own = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:] = [code, *own, *(path for path in sys.path if _is_standard(path))]
     try:
-        function = Function(find_handler(load["handler"]))
+        handler = find_handler(load["handler"])
+        if (concurrency := load.get("concurrency", 1)) > 1:
+            check_asynchronous(handler, load["handler"], concurrency)
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - importing the function's code may raise anything
@@ -85,11 +96,11 @@ def _load(channel: Channel, load: dict[str, Any]) -> Function | None:
         return None
     _flush()
     channel.send({"type": "loaded"})
-    return function
+    return Function(handler)
 
 
-def _invoke(channel: Channel, function: Function, load: dict[str, Any], invoke: dict[str, Any], payload: bytes) -> None:
-    context = Context(
+def _context(load: dict[str, Any], invoke: dict[str, Any]) -> Context:
+    return Context(
         function_name=load["function_name"],
         function_version=load["function_version"],
         invocation_id=invoke["invocation_id"],
@@ -99,6 +110,10 @@ def _invoke(channel: Channel, function: Function, load: dict[str, Any], invoke: 
         traceparent=invoke["traceparent"],
         timeout_ms=invoke["timeout_ms"],
     )
+
+
+def _invoke(channel: Channel, function: Function, load: dict[str, Any], invoke: dict[str, Any], payload: bytes) -> None:
+    context = _context(load, invoke)
     try:
         kind, response = function.call(payload, invoke["content_type"], context, invoke["max_response_bytes"])
     except SystemExit:
@@ -109,6 +124,23 @@ def _invoke(channel: Channel, function: Function, load: dict[str, Any], invoke: 
     else:
         _flush()
         channel.send({"type": "result", "content_type": kind}, response)
+
+
+async def _answer_among_others(
+    function: Function, load: dict[str, Any], invoke: dict[str, Any], payload: bytes
+) -> tuple[dict[str, Any], bytes]:
+    """Runs an invocation while others run; returns its answer's header and body."""
+    context = _context(load, invoke)
+    try:
+        kind, response = await function.call_among_others(
+            payload, invoke["content_type"], context, invoke["max_response_bytes"]
+        )
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - as above; a cancelled handler is told like any that failed
+        print_to_log(error, load["code"])
+        return describe(error, load["code"]), b""
+    return {"type": "result", "content_type": kind}, response
 
 
 def _fail(channel: Channel, error: BaseException, code: str) -> None:
