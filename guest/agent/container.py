@@ -259,7 +259,7 @@ class Container:
         self.kill()
 
     async def invoke(self, invocation: Invocation) -> Answer:
-        """Runs an invocation. If this task is cancelled, so is the invocation: alone one is killed with its container."""
+        """Runs an invocation. If this task is cancelled, so is the invocation; one that runs alone, by killing all."""
         span = Span("handler")
         header = {
             "type": "invoke",

@@ -85,7 +85,8 @@ class MemoryGuest:
                     async with asyncio.timeout(invocation.timeout_ms / 1000):
                         await asyncio.Event().wait()
                 except TimeoutError:
-                    return InvokeResult(b"", "", TIMEOUT_FAILURE, 0, b"", is_container_lost=True, spans=())
+                    is_lost = code.concurrency == 1
+                    return InvokeResult(b"", "", TIMEOUT_FAILURE, 0, b"", is_container_lost=is_lost, spans=())
             case "main.exit":
                 failure = Failure(3, "Exit", "the process ended with status 1", ())
                 return InvokeResult(b"", "", failure, 0, b"", is_container_lost=True, spans=())

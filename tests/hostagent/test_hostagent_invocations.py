@@ -1,6 +1,7 @@
 """Invocations, as a frontend has them run on a host."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import grpc.aio
@@ -96,6 +97,53 @@ async def test_a_cancelled_invocation_is_not_answered_and_its_container_goes(tmp
             await caller.cancel(1)
             await around.guest.wait_until_gone("c-1")
             assert (await caller.invoke(2)).call_id == 2
+
+
+async def test_a_container_runs_as_many_at_once_as_its_version_says(tmp_path: Path) -> None:
+    async with surroundings(tmp_path) as around, running_host(around) as (address, scheduler):
+        await around.prepare(scheduler, dataclasses.replace(around.version("main.wait"), concurrency=3))
+        async with frontend(address) as caller:
+            for call_id in (1, 2, 3):
+                await caller.send(call_id)
+            refused = await caller.invoke(4)
+            assert (refused.call_id, refused.failed.reason) == (4, "LEASE_STALE")
+            code = around.guest.containers["c-1"].code
+            assert code is not None
+            assert code.concurrency == 3
+
+
+async def test_one_of_several_is_cancelled_alone_and_its_place_is_free(tmp_path: Path) -> None:
+    async with surroundings(tmp_path) as around, running_host(around) as (address, scheduler):
+        await around.prepare(scheduler, dataclasses.replace(around.version("main.wait"), concurrency=2))
+        async with frontend(address) as caller:
+            await caller.send(1, timeout_ms=60_000)
+            await caller.send(2)
+            await caller.cancel(1)
+            await caller.send(3, timeout_ms=100)
+            late = await caller.answer()
+            assert (late.call_id, late.finished.function_error.type) == (3, "Timeout")
+        begun = [invocation.id for invocation in around.guest.containers["c-1"].invocations]
+        assert begun == ["invocation-1", "invocation-2", "invocation-3"]
+
+
+async def test_a_container_that_one_of_several_ends_takes_no_others(tmp_path: Path) -> None:
+    async with surroundings(tmp_path) as around, running_host(around) as (address, scheduler):
+        await around.prepare(scheduler, dataclasses.replace(around.version("main.exit"), concurrency=2))
+        async with frontend(address) as caller:
+            assert (await caller.invoke(1)).finished.container_lost
+            await around.guest.wait_until_gone("c-1")
+            assert (await caller.invoke(2)).failed.reason == "LEASE_STALE"
+
+
+async def test_after_a_restart_a_container_still_runs_as_many_at_once(tmp_path: Path) -> None:
+    async with surroundings(tmp_path) as around:
+        async with running_host(around) as (_, scheduler):
+            await around.prepare(scheduler, dataclasses.replace(around.version("main.wait"), concurrency=2))
+        async with running_host(around) as (address, scheduler), frontend(address) as caller:
+            await caller.send(1)
+            await caller.send(2)
+            assert (await caller.invoke(3)).call_id == 3
+            assert len(around.guest.containers["c-1"].invocations) == 2
 
 
 async def test_an_unreachable_guest_loses_the_container_and_its_vm_in_the_end(

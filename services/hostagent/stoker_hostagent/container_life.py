@@ -179,6 +179,7 @@ class ContainerLife:
             name=container_id,
             memory_mib=version.memory_mib,
             tmp_mib=version.tmp_mib,
+            concurrency=version.concurrency,
         )
         with tracing.span("guest.load"):
             loaded = await self._machines.guest(vm_id).load_code(blank, code)

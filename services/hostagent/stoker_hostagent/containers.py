@@ -76,7 +76,8 @@ class ContainerListener(Protocol):
 @dataclass(slots=True)
 class _Page:
     container: Container
-    is_busy: bool = False
+    running: int = 0
+    """How many invocations run in it."""
     earlier_lease: Lease | None = None
     """Granted before the host agent was restarted. It counts if it is presented before anything else has happened."""
 
@@ -157,7 +158,7 @@ class Containers:
         """Begins the use of a container for one invocation.
 
         Raises:
-            StokerError: LEASE_STALE: the container is not there, not ready, busy, or under another lease.
+            StokerError: LEASE_STALE: the container is not there, not ready, full, or under another lease.
         """
         page = self._pages.get(container_id)
         if page is None:
@@ -169,15 +170,15 @@ class Containers:
             raise errors.lease_stale(container_id, "the container is not under this lease any more")
         if container.state is not ContainerState.LOADED:
             raise errors.lease_stale(container_id, "the container has no code loaded")
-        if page.is_busy:
-            raise errors.lease_stale(container_id, "the container runs another invocation")
-        page.is_busy = True
+        if page.running >= container.version.concurrency:
+            raise errors.lease_stale(container_id, "the container runs as many invocations as it may")
+        page.running += 1
         return container
 
     def give_back(self, container_id: str) -> None:
-        """Ends the use of a container; one that has ended meanwhile is no error."""
+        """Ends its use for one invocation; a container that has ended meanwhile is no error."""
         if page := self._pages.get(container_id):
-            page.is_busy = False
+            page.running -= 1
 
     def remove(self, container_id: str, reason: ContainerGoneReason) -> None:
         """Strikes out a container that is no more. An unknown one is no error."""

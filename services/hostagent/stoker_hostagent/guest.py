@@ -41,7 +41,7 @@ class Guest:
 
     Every call raises `StokerError`: GUEST_UNREACHABLE where the guest cannot be reached or does not answer in time
     (what was asked for may have happened), `GUEST_<gRPC code>` (GUEST_NOT_FOUND, …) where the guest agent refused.
-    Cancelling a call cancels it in the guest; a running invocation's container is killed then.
+    Cancelling a call cancels it in the guest; the container of an invocation is killed then, if it had that to itself.
     """
 
     def __init__(self, channel: GuestChannel) -> None:
@@ -114,6 +114,7 @@ class Guest:
             ),
             label=code.label,
             name=code.name,
+            concurrency=code.concurrency,
             memory_mib=code.memory_mib,
             tmp_mib=code.tmp_mib,
         )

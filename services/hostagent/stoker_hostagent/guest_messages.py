@@ -48,6 +48,8 @@ class Code:
     """The limit on its memory from now on, in MiB; 0 leaves it as it is."""
     tmp_mib: int = 0
     """The size of its `/tmp` from now on, in MiB; 0 leaves it as it is."""
+    concurrency: int = 1
+    """How many invocations it runs at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The life of an invocation on its host: check the lease, run it in the guest, let the container go or destroy it."""
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -20,7 +21,7 @@ LOG_TAIL_BYTES = 4096
 
 
 class Invocations:
-    """Runs invocations, one at a time in each container."""
+    """Runs invocations, as many at a time in each container as its version says."""
 
     def __init__(
         self,
@@ -36,7 +37,9 @@ class Invocations:
         self._guest_of = guest_of
 
     async def run(self, order: Order) -> Finished:
-        """Runs an invocation. When it is cancelled, or its end is not known, its container is destroyed.
+        """Runs an invocation. When its end is not known, its container is destroyed.
+
+        So it is when it is cancelled, where it had the container to itself.
 
         Raises:
             StokerError: LEASE_STALE: nothing ran; CONTAINER_LOST: it may have run.
@@ -50,6 +53,10 @@ class Invocations:
         except StokerError as error:
             log.warning("invocation.lost", container=container.id, invocation_id=order.invocation_id, error=str(error))
             raise errors.container_lost(container.id, error.message) from error
+        except asyncio.CancelledError:
+            # Where others run in the container the guest cancels this one alone, and tells when that ends them all.
+            is_lost = container.version.concurrency == 1
+            raise
         finally:
             if is_lost:
                 self._life.destroy_soon(container.id, ContainerGoneReason.KILLED)

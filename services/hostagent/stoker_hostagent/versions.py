@@ -23,3 +23,5 @@ class Version:
     timeout_s: int
     tmp_mib: int
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    concurrency: int = 1
+    """How many invocations one container runs at once."""

@@ -47,6 +47,7 @@ def version_from_spec(spec: codestore_pb2.VersionSpec) -> Version:
         timeout_s=spec.timeout_s,
         tmp_mib=spec.tmp_mib,
         environment=dict(spec.environment),
+        concurrency=spec.concurrency or 1,
     )
 
 
@@ -65,6 +66,7 @@ def spec_from_version(version: Version) -> codestore_pb2.VersionSpec:
         timeout_s=version.timeout_s,
         tmp_mib=version.tmp_mib,
         environment=version.environment,
+        concurrency=version.concurrency,
     )
 
 
