@@ -75,7 +75,9 @@ def settings_of(**settings: Any) -> SchedulerSettings:
         "listen_address": "127.0.0.1:0",
         "drain_s": 1.0,
         "recovery_s": 0.0,
+        "codestore_address": "",
         "warming_vms": 0,
+        "warming_vms_most": 0,
         "vm_reserve_mib": RESERVE_MIB,
         "upkeep_interval_s": 0.02,
     }

@@ -1,20 +1,129 @@
-"""What is kept, for how long, what makes way, and how many VMs boot ahead of time."""
+"""What is kept, for how long, and what makes way."""
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from stoker_scheduler.eviction import Eviction
-from stoker_scheduler.keep_alive import Ending, too_old
-from stoker_scheduler.machines import ContainerState
+from stoker_scheduler.fleet import Fleet
+from stoker_scheduler.idle_times import ENOUGH, MOST, IdleTimes, KeepAlivePolicy
+from stoker_scheduler.keep_alive import Ending, KeepAlive, empty_for_long
+from stoker_scheduler.machines import Container, ContainerState, Host
 
-from tests.scheduler.values import a_demand, a_fleet, a_version, put_container, put_vm
+from tests.scheduler.values import RESERVE_MIB, SHAPE, a_demand, a_fleet, a_version, put_container, put_vm
 
 IDLE, LEASED, CREATING = ContainerState.IDLE, ContainerState.LEASED, ContainerState.CREATING
+POLICY = KeepAlivePolicy(standard_s=600.0, least_s=60.0, most_s=3600.0)
+
+
+def a_watched_fleet(keep_alive: KeepAlive) -> Fleet:
+    fleet = Fleet(SHAPE, RESERVE_MIB, idled=keep_alive.idled)
+    fleet.add_host(Host("h1", "127.0.0.1:1", 8192))
+    return fleet
+
+
+def times_of(*idle_s: float) -> IdleTimes:
+    times = IdleTimes()
+    for seconds in idle_s:
+        times.add(seconds, POLICY.most_s)
+    return times
 
 
 def test_what_nobody_used_for_long_ends_and_what_is_busy_never_does() -> None:
-    fleet = a_fleet(2048)
+    keep_alive = KeepAlive(KeepAlivePolicy(60.0, 60.0, 60.0))
+    fleet = a_watched_fleet(keep_alive)
     for number, (state, since_s) in enumerate([(LEASED, 0.0), (CREATING, 0.0), (IDLE, 0.0), (IDLE, 50.0)]):
         put_vm(fleet, f"vm-{number}", tenant="acme")
         put_container(fleet, f"c-{number}", f"vm-{number}", a_version(), state, since_s)
-    assert too_old(fleet, 100.0, container_idle_s=60, vm_idle_s=30) == Ending(containers=("c-2",))
+    assert keep_alive.ending(fleet, 100.0) == ("c-2",)
+    assert keep_alive.ending(fleet, 109.0) == ()
+    assert keep_alive.ending(fleet, 110.0) == ("c-3",)
+
+
+def test_a_container_used_again_is_kept_from_then_on() -> None:
+    keep_alive = KeepAlive(KeepAlivePolicy(60.0, 60.0, 60.0))
+    fleet = a_watched_fleet(keep_alive)
+    put_vm(fleet, "vm-1", tenant="acme")
+    for state, since_s in ((IDLE, 0.0), (LEASED, 40.0), (IDLE, 50.0)):
+        put_container(fleet, "c-1", "vm-1", a_version(), state, since_s)
+    assert keep_alive.ending(fleet, 70.0) == ()
+    assert keep_alive.ending(fleet, 110.0) == ("c-1",)
+
+
+def test_what_is_kept_for_a_caller_to_come_outlives_its_time() -> None:
+    keep_alive = KeepAlive(KeepAlivePolicy(60.0, 60.0, 60.0))
+    fleet = a_watched_fleet(keep_alive)
+    put_vm(fleet, "vm-1", tenant="acme")
+    fleet.put_container(Container("c-1", "vm-1", a_version(), IDLE, 0.0, is_provisioned=True))
+    assert keep_alive.ending(fleet, 1000.0) == ()
+    fleet.put_container(Container("c-1", "vm-1", a_version(), IDLE, 0.0))
+    assert keep_alive.ending(fleet, 1001.0) == ("c-1",)
+
+
+def test_a_function_is_kept_for_as_long_as_its_habit_says() -> None:
+    keep_alive = KeepAlive(POLICY)
+    fleet = a_watched_fleet(keep_alive)
+    put_vm(fleet, "vm-1", tenant="acme")
+    now_s = 0.0
+    for _ in range(ENOUGH):
+        put_container(fleet, "c-1", "vm-1", a_version(), IDLE, now_s)
+        now_s += 900.0
+        keep_alive.wanted(a_version(), now_s)
+        put_container(fleet, "c-1", "vm-1", a_version(), LEASED, now_s)
+    assert 900.0 < keep_alive.keep_s(a_version().key) < 1100.0
+    assert keep_alive.keep_s(("acme", "another")) == POLICY.standard_s
+
+
+def test_only_so_many_functions_are_remembered_those_used_last() -> None:
+    keep_alive = KeepAlive(POLICY, max_functions=2)
+    for number in range(ENOUGH):
+        for uid in ("v1", "v2"):
+            keep_alive.idled(Container(f"c-{uid}", "vm-1", a_version(uid), IDLE, number * 100.0))
+            keep_alive.wanted(a_version(uid), number * 100.0 + 10.0)
+    assert keep_alive.keep_s(a_version("v1").key) == POLICY.least_s
+    keep_alive.wanted(a_version("v3"), 2000.0)
+    assert keep_alive.keep_s(a_version("v1").key) == POLICY.standard_s
+    assert keep_alive.keep_s(a_version("v2").key) == POLICY.least_s
+
+
+def test_the_standard_holds_while_little_is_known() -> None:
+    assert times_of(*[20.0] * (ENOUGH - 1)).keep_s(POLICY) == POLICY.standard_s
+    assert times_of(*[20.0] * ENOUGH).keep_s(POLICY) == POLICY.least_s
+
+
+def test_the_standard_holds_where_there_is_no_pattern() -> None:
+    spread = times_of(*(number * 30.0 for number in range(120)))
+    assert spread.variation(POLICY.most_s) == pytest.approx(0.0)
+    assert spread.keep_s(POLICY) == POLICY.standard_s
+
+
+def test_a_rare_long_idle_time_is_not_waited_for() -> None:
+    assert times_of(*[100.0] * 500, *[3000.0] * 3).keep_s(POLICY) == pytest.approx(120.0 * 1.1)
+
+
+def test_where_no_keep_alive_would_help_it_is_the_shortest() -> None:
+    assert times_of(*[5000.0] * 30, *[100.0] * 10).keep_s(POLICY) == POLICY.least_s
+
+
+def test_what_was_long_ago_counts_less_and_less() -> None:
+    times = times_of(*[3000.0] * (MOST - 1))
+    assert times.keep_s(POLICY) > 3000.0
+    for _ in range(6 * MOST):
+        times.add(20.0, POLICY.most_s)
+    assert times.keep_s(POLICY) == POLICY.least_s
+
+
+@given(st.lists(st.floats(0.0, 10_000.0), max_size=300))
+def test_a_keep_alive_is_within_its_bounds_and_covers_the_tail_of_a_pattern(idle_s: list[float]) -> None:
+    times = times_of(*idle_s)
+    keep_s = times.keep_s(POLICY)
+    within = sorted(seconds for seconds in idle_s if seconds < POLICY.most_s)
+    bins = [sum(seconds // 30 == number for seconds in within) for number in range(120)]
+    mean = len(within) / 120
+    variation = (sum((one - mean) ** 2 for one in bins) / 120) ** 0.5 / mean if within else 0.0
+    assert times.variation(POLICY.most_s) == pytest.approx(variation, abs=1e-6)
+    assert POLICY.least_s <= keep_s <= POLICY.most_s
+    if keep_s not in (POLICY.standard_s, POLICY.least_s, POLICY.most_s):
+        assert sum(seconds < keep_s for seconds in within) >= 0.99 * len(within)
 
 
 def test_a_tenants_vm_ends_once_it_has_been_empty_for_long() -> None:
@@ -22,10 +131,10 @@ def test_a_tenants_vm_ends_once_it_has_been_empty_for_long() -> None:
     put_vm(fleet, "vm-warming")
     put_vm(fleet, "vm-1", tenant="acme")
     put_container(fleet, "c-1", "vm-1", a_version(), IDLE)
-    assert too_old(fleet, 500.0, container_idle_s=600, vm_idle_s=30) == Ending()
+    assert empty_for_long(fleet, 500.0, 30) == ()
     fleet.remove_container("c-1", 500.0)
-    assert too_old(fleet, 530.0, container_idle_s=600, vm_idle_s=30) == Ending()
-    assert too_old(fleet, 531.0, container_idle_s=600, vm_idle_s=30) == Ending(vms=("vm-1",))
+    assert empty_for_long(fleet, 530.0, 30) == ()
+    assert empty_for_long(fleet, 531.0, 30) == ("vm-1",)
 
 
 def test_room_is_made_by_the_least_recently_used_container_of_the_tenant() -> None:

@@ -16,7 +16,8 @@ from stoker_scheduler.containers import Containers
 from stoker_scheduler.dispatch import Decision, Dispatcher, Hand, Make, TurnAway
 from stoker_scheduler.keep_alive import Ending
 from stoker_scheduler.lease_keeper import LeaseKeeper
-from stoker_scheduler.machines import Container, Demand
+from stoker_scheduler.limits import Admission
+from stoker_scheduler.machines import Container, Demand, FunctionKey
 from stoker_scheduler.vms import Vms
 from stoker_scheduler.waiting import Ticket
 
@@ -45,6 +46,7 @@ class Capacity:
         vms: Vms,
         containers: Containers,
         background: Background,
+        admission: Admission,
         limits: Limits,
         clock: Callable[[], float],
     ) -> None:
@@ -55,6 +57,7 @@ class Capacity:
         self._vms = vms
         self._containers = containers
         self._background = background
+        self._admission = admission
         self._limits = limits
         self._clock = clock
         self._callers = Callers()
@@ -65,11 +68,14 @@ class Capacity:
         """Leases a container, waiting for capacity up to `wait_s`.
 
         Raises:
-            StokerError: QUEUE_FULL, TOO_LARGE, DEADLINE_EXCEEDED, NO_CAPACITY, STOPPING, or why hosts failed.
+            StokerError: FUNCTION_CONCURRENCY, TENANT_CONCURRENCY, QUEUE_FULL, TOO_LARGE, DEADLINE_EXCEEDED,
+                NO_CAPACITY, STOPPING, or why hosts failed.
         """
         if self._is_stopping:
             raise errors.stopping()
+        room = self._admission.room(demand.version)
         ticket = self._waiting.join(demand, self._clock())
+        self._admission.admit(ticket, room)
         answer = self._callers.add(ticket)
         self.look_again()
         is_answered = False
@@ -84,10 +90,33 @@ class Capacity:
             raise errors.deadline_exceeded() from error
         finally:
             self._waiting.leave(ticket)
+            self._admission.settle(ticket)
             # It may have been granted a container in the moment in which it stopped waiting.
             late = self._callers.remove(ticket)
             if isinstance(late, Grant) and not is_answered:
                 self._leases.release(late.lease.id)
+
+    async def provide(self, container: Container) -> bool:
+        """Makes a container that the fleet has as being created, for nobody; returns whether it was made.
+
+        Who waits for its version then gets it.
+        """
+        _log_placed("Provision", container)
+        try:
+            made = await self._containers.make(container)
+        except CommandFailed as failure:
+            log.warning("provision.failed", container=container.id, reason=failure.reason, message=failure.message)
+            return False
+        if isinstance(made, LoadFailure):
+            version = container.version
+            log.warning("provision.load_failed", tenant=version.tenant, function=version.function, type=made.type)
+            return False
+        await self._give(container, "", "", made)
+        return True
+
+    def waiting_for(self, function: FunctionKey) -> int:
+        """How many demands wait for containers of a function."""
+        return self._waiting.count_of_function(function)
 
     def look_again(self) -> None:
         """Sees soon whether something can be done for those who wait."""
@@ -147,8 +176,9 @@ class Capacity:
         start = Start.PRIMED if made.is_primed else Start.COLD
         hand = self._dispatcher.hand(container, self._clock())
         if hand is None:
-            self._containers.unlease(container.id)
-        elif hand.ticket.demand.holder == holder:
+            if lease_id:
+                self._containers.unlease(container.id)
+        elif lease_id and hand.ticket.demand.holder == holder:
             self._grant(hand.ticket, hand.container, lease_id, start, made.init_ms)
         else:
             await self._lease(hand.ticket, hand.container, start, made.init_ms)
@@ -163,10 +193,12 @@ class Capacity:
             self._grant(ticket, container, lease_id, start, init_ms)
 
     def _grant(self, ticket: Ticket, container: Container, lease_id: str, start: Start, init_ms: float) -> None:
-        lease = self._leases.grant(lease_id, container, ticket.demand.holder)
+        allowed = self._admission.allowed(ticket)
+        lease = self._leases.grant(lease_id, container, ticket.demand.holder, allowed)
         if lease is None:
             self._come_back(ticket, CommandFailed("CONTAINER_LOST", f"{container.id} ended as it was leased"))
             return
+        self._admission.settle(ticket)
         host = self._fleet.host(lease.host)
         _log_leased(start, container, lease.host, lease.holder)
         if not self._callers.answer(ticket, Grant(lease, self._leases.ttl_s, container.vm, host, start, init_ms)):

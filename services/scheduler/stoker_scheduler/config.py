@@ -1,6 +1,6 @@
 """What the scheduler can be told, each by an environment variable `STOKER_SCHEDULER_…`."""
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveFloat
 from pydantic_settings import SettingsConfigDict
 from stoker_service.config import ServiceSettings
 
@@ -49,7 +49,63 @@ class SchedulerSettings(ServiceSettings):
     max_creating_vms: int = Field(
         default=1, ge=1, le=100, description="How many VMs a host creates at once before the warming pool adds one."
     )
-    container_idle_s: float = Field(default=600.0, gt=0, description="How long an idle container is kept, in seconds.")
+    warming_vms_most: int = Field(
+        default=8,
+        ge=0,
+        le=1000,
+        description="How many VMs without a tenant a host keeps at the most, where demand wants more than "
+        "`warming_vms`.",
+    )
+    warming_probability: float = Field(
+        default=0.95,
+        gt=0,
+        lt=1,
+        description="With which probability a demand that needs a VM is to find one that waits, as far as "
+        "`warming_vms_most` lets it.",
+    )
+    warming_creations: int = Field(
+        default=50, ge=1, description="How many VMs are begun for the warming pool in one interval of upkeep, in all."
+    )
+    containers_per_vcpu: int = Field(
+        default=16,
+        ge=1,
+        le=1000,
+        description="How many containers a VM takes for each of its virtual processors, however small they are.",
+    )
+    overtaken_s: float = Field(
+        default=30.0,
+        ge=0,
+        description="For how long a demand that finds no room lets later ones of its tenant have room, in seconds.",
+    )
+    tenant_weights: dict[str, PositiveFloat] = Field(
+        default={},
+        description="What tenants get in proportion to each other while they wait, 1 for one that is not named; "
+        'as JSON: {"acme": 2}.',
+    )
+    tenant_invocations: int = Field(
+        default=1000, ge=1, description="How many invocations a tenant may run at once, those that wait included."
+    )
+    tenant_invocations_of: dict[str, NonNegativeInt] = Field(
+        default={}, description='The same for tenants that have their own limit; as JSON: {"acme": 5000}.'
+    )
+    codestore_address: str = Field(
+        default="127.0.0.1:7402",
+        description="The codestore, which tells what is set for functions, a gRPC target; empty for none.",
+    )
+    container_idle_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="How long an idle container is kept while its function's idle times say nothing, in seconds.",
+    )
+    container_idle_least_s: float = Field(
+        default=60.0, gt=0, description="How long it is kept at the least, in seconds; no longer than the above."
+    )
+    container_idle_most_s: float = Field(
+        default=3600.0,
+        gt=0,
+        le=14_400,
+        description="How long it is kept at the most, in seconds, where that is longer than the above.",
+    )
     vm_idle_s: float = Field(
         default=60.0, gt=0, description="How long a tenant's VM without containers is kept, in seconds."
     )

@@ -46,7 +46,7 @@ class Containers:
         self._gone_early: set[str] = set()
         """Those of them that are gone already."""
 
-    async def make(self, container: Container, lease_id: str, holder: str) -> Done | LoadFailure:
+    async def make(self, container: Container, lease_id: str = "", holder: str = "") -> Done | LoadFailure:
         """Makes a container that the fleet has as being created, first its VM if need be.
 
         One that could not be made, or whose code could not be loaded, is in the fleet no more.

@@ -14,7 +14,7 @@ from stoker_scheduler.eviction import Eviction
 from stoker_scheduler.fleet import Fleet
 from stoker_scheduler.keep_alive import Ending
 from stoker_scheduler.lead_times import LeadTimes
-from stoker_scheduler.machines import Container, ContainerState, Shape, Version, Vm, VmState
+from stoker_scheduler.machines import Container, ContainerState, Demand, Shape, Version, Vm, VmState
 from stoker_scheduler.placement import (
     AddContainer,
     AssignVm,
@@ -135,12 +135,18 @@ class Dispatcher:
         self.waiting.leave(ticket)
         return self._hand(ticket, container, now_s)
 
-    def provision(self, version: Version, now_s: float) -> Container | None:
-        """Begins another container of a version that is to be kept loaded; None where there is no room for it now."""
+    def provision(self, version: Version, now_s: float) -> Container | Ending | None:
+        """Begins another container of a version that is to be kept loaded.
+
+        Where there is no room for it now it returns what ends to make some, or None where none can be made.
+        """
         placement = place_new(version, self.fleet)
-        if not isinstance(placement, AddContainer | AssignVm | CreateVm):
-            return None
-        return self._begin(version, placement, now_s, is_provisioned=True)
+        if isinstance(placement, AddContainer | AssignVm | CreateVm):
+            return self._begin(version, placement, now_s, is_provisioned=True)
+        ending = Eviction(self.fleet).room_for(Demand(version, ""))
+        if ending:
+            self._end(ending, now_s)
+        return ending
 
     def fill_pool(self, policy: PoolPolicy, now_s: float) -> list[Vm]:
         """Begins VMs for the warming pool, unless a demand needs the room."""
@@ -151,10 +157,17 @@ class Dispatcher:
 
     def thin_pool(self, policy: PoolPolicy, now_s: float) -> Ending:
         """Ends VMs of the warming pool of which there are far more than are wanted."""
-        ending = surplus(self.fleet, policy, self._pool_sizes(policy))
-        for vm in ending:
-            self.fleet.end_vm(vm, now_s)
-        return Ending(vms=tuple(ending))
+        ending = Ending(vms=tuple(surplus(self.fleet, policy, self._pool_sizes(policy))))
+        self._end(ending, now_s)
+        return ending
+
+    def pool_without_room(self, policy: PoolPolicy) -> int:
+        """How many VMs of the default shape the warming pool is short of because no host has room for one."""
+        shape = self.fleet.default_shape
+        if self.fleet.room.largest_free_mib() >= shape.memory_mib:
+            return 0
+        wanted = max(policy.vms_per_host * len(self.fleet.hosts), self._pool_sizes(policy).get(shape, 0))
+        return max(0, wanted - self.fleet.memory.pooled_in_all(shape))
 
     def trend_of(self, shape: Shape) -> Trend:
         """How demands for VMs of a shape come that no VM of their tenants has room for."""
@@ -299,13 +312,16 @@ class Dispatcher:
             ending = eviction.room_for(ticket.demand)
             if ending is None:
                 break
-            for container in ending.containers:
-                self.fleet.end_container(container, now_s)
-            for vm in ending.vms:
-                self.fleet.end_vm(vm, now_s)
+            self._end(ending, now_s)
             if ending.containers or ending.vms:
                 made.append(ending)
         return made
+
+    def _end(self, ending: Ending, now_s: float) -> None:
+        for container in ending.containers:
+            self.fleet.end_container(container, now_s)
+        for vm in ending.vms:
+            self.fleet.end_vm(vm, now_s)
 
     def _wanted_pool(self, policy: PoolPolicy, now_s: float) -> dict[Shape, int]:
         """Takes in the demands for VMs that came since the last time, and returns how many VMs are wanted."""

@@ -27,6 +27,32 @@ def queue_full_for_tenant(tenant: str, limit: int) -> StokerError:
     )
 
 
+def function_limit(function: str, maximum: int) -> StokerError:
+    """As many invocations of a function run as may, or wait for a container."""
+    return StokerError(
+        ErrorKind.RESOURCE_EXHAUSTED,
+        "FUNCTION_CONCURRENCY",
+        f"functions/{function} runs {maximum} invocations at once already, which is its maximum; nothing ran, "
+        f"try again later, or raise `maximum` of functions/{function}/concurrency",
+        metadata={"maximum": str(maximum)},
+        retry_after_s=RETRY_SOON_S,
+        quota=f"functions/{function}",
+    )
+
+
+def tenant_limit(tenant: str, limit: int) -> StokerError:
+    """As many invocations of a tenant run as may, or wait for a container."""
+    return StokerError(
+        ErrorKind.RESOURCE_EXHAUSTED,
+        "TENANT_CONCURRENCY",
+        f"tenant {tenant} runs {limit} invocations at once already, which is its maximum; nothing ran, "
+        "try again later, or ask the operator for more",
+        metadata={"maximum": str(limit)},
+        retry_after_s=RETRY_SOON_S,
+        quota=f"tenants/{tenant}",
+    )
+
+
 def too_large(memory_mib: int, largest_mib: int) -> StokerError:
     """No connected host could ever hold the container."""
     return StokerError(

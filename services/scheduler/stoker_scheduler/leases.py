@@ -8,6 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from stoker_scheduler.limits import Usage
+from stoker_scheduler.machines import FunctionKey
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -18,18 +21,24 @@ class Lease:
     host: str
     holder: str
     expires_s: float
+    function: FunctionKey = ("", "")
+    """What runs in the container."""
+    concurrency: int = 1
+    """How many invocations may run under it at once."""
 
 
 class LeaseTable:
     """All leases that hold."""
 
-    def __init__(self, ttl_s: float) -> None:
+    def __init__(self, ttl_s: float, usage: Usage | None = None) -> None:
         """Begins without any.
 
         Args:
             ttl_s: How long a lease holds without being renewed, in seconds.
+            usage: Where it is counted how many invocations may run.
         """
         self.ttl_s = ttl_s
+        self._usage = usage or Usage()
         self._leases: dict[str, Lease] = {}
         """First those that expire first."""
         self._of_container: dict[str, str] = {}
@@ -43,11 +52,22 @@ class LeaseTable:
         lease_id = self._of_container.get(container)
         return self._leases[lease_id] if lease_id else None
 
-    def grant(self, lease_id: str, *, container: str, host: str, holder: str, now_s: float) -> Lease:
+    def grant(
+        self,
+        lease_id: str,
+        *,
+        container: str,
+        host: str,
+        holder: str,
+        now_s: float,
+        function: FunctionKey = ("", ""),
+        concurrency: int = 1,
+    ) -> Lease:
         """Begins a lease. A container is under one lease, so another that it was under ends."""
         self.end(lease_id)
         self.end_of_container(container)
-        lease = Lease(lease_id, container, host, holder, now_s + self.ttl_s)
+        lease = Lease(lease_id, container, host, holder, now_s + self.ttl_s, function, concurrency)
+        self._usage.change(function, concurrency)
         self._leases[lease_id] = lease
         self._of_container[container] = lease_id
         self._of_host[host][lease_id] = None
@@ -67,6 +87,7 @@ class LeaseTable:
         lease = self._leases.pop(lease_id, None)
         if lease is None:
             return None
+        self._usage.change(lease.function, -lease.concurrency)
         del self._of_container[lease.container], self._of_host[lease.host][lease_id]
         if not self._of_host[lease.host]:
             del self._of_host[lease.host]

@@ -244,7 +244,13 @@ class Reports:
         lease = self._leases.of_container(report.container)
         if lease is None or lease.id != report.lease_id:
             self._leases.grant(
-                report.lease_id, container=report.container, host=host, holder=report.holder, now_s=now_s
+                report.lease_id,
+                container=report.container,
+                host=host,
+                holder=report.holder,
+                now_s=now_s,
+                function=report.version.key,
+                concurrency=report.version.concurrency,
             )
 
     def _put(self, container: Container, state: ContainerState, now_s: float) -> None:

@@ -1,14 +1,16 @@
 """The scheduler: its core, behind a server."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc.aio
 from stoker_protos.admin.v1 import fleet_pb2, fleet_pb2_grpc
 from stoker_protos.scheduler.v1 import capacity_pb2, capacity_pb2_grpc, hosts_pb2, hosts_pb2_grpc
 from stoker_service.background import background
+from stoker_service.channels import open_channel
 from stoker_service.server import Server, running_server
 
+from stoker_scheduler.codestore import keep_targets
 from stoker_scheduler.config import SchedulerSettings
 from stoker_scheduler.core import start_core
 from stoker_scheduler.service import CapacityServicer, FleetServicer, HostServicer
@@ -30,8 +32,11 @@ async def running_scheduler(settings: SchedulerSettings) -> AsyncGenerator[Serve
     Raises:
         AddressInUse: The address cannot be listened on.
     """
-    async with background() as tasks:
+    async with AsyncExitStack() as channels, background() as tasks:
         core = start_core(settings, tasks)
+        if settings.codestore_address:
+            channel = await channels.enter_async_context(open_channel(settings.codestore_address))
+            tasks.start(keep_targets(channel, core.targets), "watch the codestore")
 
         def register(server: grpc.aio.Server) -> None:
             capacity = CapacityServicer(core.capacity, core.leases, core.fleet)

@@ -43,6 +43,7 @@ class CapacityServicer(capacity_pb2_grpc.CapacityServiceServicer):
             vm=answer.vm,
             host=answer.host.id,
             host_address=answer.host.address,
+            concurrency=answer.lease.concurrency,
         )
         return capacity_pb2.AcquireContainerResponse(lease=lease, start=_start(answer.start), init_ms=answer.init_ms)
 
@@ -59,6 +60,11 @@ class CapacityServicer(capacity_pb2_grpc.CapacityServiceServicer):
         """Prolongs leases."""
         ended = self._leases.renew(request.lease_ids)
         return capacity_pb2.RenewLeasesResponse(ended_lease_ids=ended, ttl_ms=_milliseconds(self._leases.ttl_s))
+
+    async def GetUsage(self, request: capacity_pb2.GetUsageRequest, context: Context) -> capacity_pb2.GetUsageResponse:
+        """Counts a function's containers."""
+        function = (request.tenant, request.function)
+        return wire.usage_to_proto(self._fleet.lists.of_function(function), self._capacity.waiting_for(function))
 
     async def ListHosts(
         self, request: capacity_pb2.ListHostsRequest, context: Context

@@ -3,26 +3,36 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
+from stoker_service.background import Background
+
+from stoker_scheduler.capacity import Capacity
 from stoker_scheduler.containers import Containers
 from stoker_scheduler.dispatch import Dispatcher
-from stoker_scheduler.keep_alive import too_old
+from stoker_scheduler.keep_alive import Ending, KeepAlive, empty_for_long
 from stoker_scheduler.lease_keeper import LeaseKeeper
-from stoker_scheduler.machines import VmState
+from stoker_scheduler.machines import Container, VmState
+from stoker_scheduler.provisioning import Provisioning
+from stoker_scheduler.targets import Targets
 from stoker_scheduler.vms import Timeouts, Vms
 from stoker_scheduler.warming_pool import PoolPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class KeepAlive:
-    """How long what nobody uses is kept, in seconds."""
+class Policies:
+    """What decides on that which nobody asks for."""
 
-    container_idle_s: float
+    keep_alive: KeepAlive
     vm_idle_s: float
+    """How long a tenant's VM without containers is kept, in seconds."""
+    pool: PoolPolicy
+    targets: Targets
+    provisioning: Provisioning
 
 
 class Upkeep:
-    """Ends what is too old, sees through what others have left half done, and fills the warming pool."""
+    """Ends what is not needed, sees through what others have left half done, and makes what is to wait for callers."""
 
     def __init__(
         self,
@@ -30,9 +40,10 @@ class Upkeep:
         leases: LeaseKeeper,
         vms: Vms,
         containers: Containers,
+        capacity: Capacity,
+        background: Background,
         *,
-        keep_alive: KeepAlive,
-        pool: PoolPolicy,
+        policies: Policies,
         timeouts: Timeouts,
         clock: Callable[[], float],
     ) -> None:
@@ -41,37 +52,44 @@ class Upkeep:
         self._leases = leases
         self._vms = vms
         self._containers = containers
-        self._keep_alive = keep_alive
-        self._pool = pool
+        self._capacity = capacity
+        self._background = background
+        self._policies = policies
         self._timeouts = timeouts
         self._clock = clock
 
-    async def run(self, interval_s: float, look_again: Callable[[], None]) -> None:
+    async def run(self, interval_s: float) -> None:
         """Does all of it again and again, until it is cancelled.
 
         Args:
             interval_s: How long to wait in between, in seconds.
-            look_again: Called after each time, as what could not be done for somebody may be possible now.
         """
         while True:
-            self._leases.end_expired()
+            self._keep_leases()
             self._end_old()
             self._finish()
-            self._fill_pool()
-            look_again()
+            self._provision()
+            self._tend_pool()
+            # What could not be done for somebody may be possible now.
+            self._capacity.look_again()
             await asyncio.sleep(interval_s)
 
+    def _keep_leases(self) -> None:
+        self._leases.end_expired()
+        targets = self._policies.targets
+        for function in targets.limited():
+            self._leases.revoke_excess(function, targets.of(function).maximum)
+
     def _end_old(self) -> None:
-        ending = too_old(
-            self._fleet,
-            self._clock(),
-            container_idle_s=self._keep_alive.container_idle_s,
-            vm_idle_s=self._keep_alive.vm_idle_s,
-        )
-        for container in ending.containers:
+        now_s, policies = self._clock(), self._policies
+        for container in policies.keep_alive.ending(self._fleet, now_s):
             self._containers.end(container)
-        for vm in ending.vms:
+        for vm in empty_for_long(self._fleet, now_s, policies.vm_idle_s):
             self._vms.end(vm)
+        # Where the warming pool needs the memory, a VM ends as soon as it is empty.
+        empty = islice(self._fleet.empty_longest_first(), self._dispatcher.pool_without_room(policies.pool))
+        for vm, _ in list(empty):
+            self._vms.end(vm.id)
 
     def _finish(self) -> None:
         """Sees through what a host was about when it joined, and destroys again what it did not."""
@@ -92,6 +110,29 @@ class Upkeep:
             if now_s - container.since_s > longest_s:
                 self._containers.end(container.id)
 
-    def _fill_pool(self) -> None:
-        for vm in self._dispatcher.fill_pool(self._pool, self._clock()):
+    def _provision(self) -> None:
+        plan = self._policies.provisioning.plan(self._clock())
+        for container in plan.make:
+            self._background.start(self._provide(container), f"provide {container.id}")
+        for container in plan.end:
+            self._containers.end(container)
+        for ending in plan.make_room:
+            self._destroy(ending)
+
+    async def _provide(self, container: Container) -> None:
+        if await self._capacity.provide(container):
+            self._policies.provisioning.made(container.version.uid)
+        else:
+            self._policies.provisioning.failed(container.version.uid, self._clock())
+
+    def _tend_pool(self) -> None:
+        for vm in self._dispatcher.fill_pool(self._policies.pool, self._clock()):
             self._vms.prepare(vm.id)
+        self._destroy(self._dispatcher.thin_pool(self._policies.pool, self._clock()))
+
+    def _destroy(self, ending: Ending) -> None:
+        """Has destroyed what the fleet has as ending."""
+        for container in ending.containers:
+            self._containers.destroy(container)
+        for vm in ending.vms:
+            self._vms.destroy(vm)

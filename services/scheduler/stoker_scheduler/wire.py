@@ -1,5 +1,7 @@
 """Messages of the scheduler's protos, as values and back."""
 
+from collections.abc import Iterable
+
 from stoker_protos.admin.v1 import fleet_pb2
 from stoker_protos.codestore.v1 import codestore_pb2
 from stoker_protos.scheduler.v1 import capacity_pb2, hosts_pb2
@@ -17,7 +19,7 @@ from stoker_scheduler.commands import (
     LoadFailure,
     SetLease,
 )
-from stoker_scheduler.machines import Container, Host, Shape, Version, Vm, VmState
+from stoker_scheduler.machines import Container, ContainerState, Host, Shape, Version, Vm, VmState
 from stoker_scheduler.reports import (
     ContainerGone,
     ContainerReport,
@@ -120,6 +122,25 @@ def failure_to_proto(failure: LoadFailure) -> invocations_pb2.FunctionError:
         message=failure.message,
         stack_trace=failure.stack_trace,
     )
+
+
+def usage_to_proto(containers: Iterable[Container], waiting: int) -> capacity_pb2.GetUsageResponse:
+    """The containers of one function, counted by version, and how many demands of it wait."""
+    usage: dict[int, capacity_pb2.GetUsageResponse.VersionUsage] = {}
+    for container in containers:
+        number = container.version.number
+        of_version = usage.setdefault(number, capacity_pb2.GetUsageResponse.VersionUsage(version=number))
+        match container.state:
+            case ContainerState.CREATING:
+                of_version.creating += 1
+            case ContainerState.IDLE:
+                of_version.loaded += 1
+            case ContainerState.LEASED:
+                of_version.loaded += 1
+                of_version.leased += 1
+            case ContainerState.ENDING:
+                pass
+    return capacity_pb2.GetUsageResponse(versions=[usage[number] for number in sorted(usage)], waiting=waiting)
 
 
 def listed_host(host: Host) -> capacity_pb2.ListHostsResponse.Host:
