@@ -8,14 +8,16 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from stoker_frontend.lease_pool import Lease, LeasePool
 
 MAX_IDLE = 4
-versions = st.sampled_from(["v1", "v2"])
+CONCURRENCY = {"one": 1, "two": 2, "many": 5}
+versions = st.sampled_from(sorted(CONCURRENCY))
 hosts = st.sampled_from(["host-1", "host-2"])
 
 
 class PoolMachine(RuleBasedStateMachine):
     """Does to a pool whatever can be done, and keeps its own books."""
 
-    in_use = Bundle("in_use")
+    uses = Bundle("uses")
+    """A lease as often as it is in use."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,40 +25,62 @@ class PoolMachine(RuleBasedStateMachine):
         self.made = 0
         self.now_s = 0.0
         self.held: dict[str, Lease] = {}
+        self.running: dict[str, int] = {}
         self.idle: list[tuple[Lease, float]] = []
 
-    @rule(target=in_use, version=versions, host=hosts)
+    @rule(target=uses, version=versions, host=hosts)
     def add(self, version: str, host: str) -> Lease:
         self.made += 1
-        lease = Lease(f"lease-{self.made}", version, f"c-{self.made}", "vm-1", host, f"{host}:7403")
+        lease = Lease(
+            f"lease-{self.made}", version, f"c-{self.made}", "vm-1", host, f"{host}:7403", CONCURRENCY[version]
+        )
         self.pool.add(lease)
         self.held[lease.id] = lease
+        self.running[lease.id] = 1
         return lease
 
-    @rule(lease=consumes(in_use))
+    @rule(lease=consumes(uses))
     def put_back(self, lease: Lease) -> None:
         self.now_s += 1
         surplus = self.pool.put_back(lease, self.now_s)
         if lease.id not in self.held:
             assert surplus is None
+            return
+        self.running[lease.id] -= 1
+        if self.running[lease.id]:
+            assert surplus is None
         elif len(self.idle) == MAX_IDLE:
             assert surplus == lease
-            del self.held[lease.id]
+            self._forget(lease)
         else:
             assert surplus is None
             self.idle.append((lease, self.now_s))
 
-    @rule(target=in_use, version=versions)
+    @rule(target=uses, version=versions)
     def take(self, version: str) -> Any:
         taken = self.pool.take(version)
-        of_version = [entry for entry in self.idle if entry[0].version_uid == version]
-        assert taken == (of_version[-1][0] if of_version else None), "the one used last comes first"
+        with_room = [lease for lease in self.held.values() if lease.version_uid == version and self._has_room(lease)]
         if taken is None:
+            assert not with_room
             return multiple()  # pyright: ignore[reportUnknownVariableType] - of no values, so of no type
-        self.idle.remove(of_version[-1])
+        assert taken in with_room
+        assert self.running[taken.id] == max(self.running[lease.id] for lease in with_room), "the fullest comes first"
+        if not self.running[taken.id]:
+            of_version = [entry for entry in self.idle if entry[0].version_uid == version]
+            assert taken == of_version[-1][0], "of the idle ones, the one used last comes first"
+        self._use(taken)
         return taken
 
-    @rule(lease=in_use)
+    @rule(target=uses, lease=uses)
+    def lend(self, lease: Lease) -> Any:
+        if self.pool.lend(lease):
+            assert self._has_room(lease)
+            self._use(lease)
+            return lease
+        assert lease.id not in self.held or not self._has_room(lease)
+        return multiple()  # pyright: ignore[reportUnknownVariableType] - as above
+
+    @rule(lease=uses)
     def drop(self, lease: Lease) -> None:
         self.pool.drop(lease.id)
         self._forget(lease)
@@ -81,8 +105,16 @@ class PoolMachine(RuleBasedStateMachine):
         assert set(self.pool.held_ids()) == set(self.held)
         assert all(self.pool.holds(lease) for lease in self.held.values())
 
+    def _has_room(self, lease: Lease) -> bool:
+        return self.running[lease.id] < lease.concurrency
+
+    def _use(self, lease: Lease) -> None:
+        self.running[lease.id] += 1
+        self.idle = [entry for entry in self.idle if entry[0].id != lease.id]
+
     def _forget(self, lease: Lease) -> None:
         self.held.pop(lease.id, None)
+        self.running.pop(lease.id, None)
         self.idle = [entry for entry in self.idle if entry[0].id != lease.id]
 
 

@@ -106,7 +106,7 @@ class Codestore:
 
 
 def _version(spec: codestore_pb2.VersionSpec) -> Version:
-    return Version(spec.uid, spec.number, spec.timeout_s, spec.SerializeToString())
+    return Version(spec.uid, spec.number, spec.timeout_s, spec.SerializeToString(), spec.concurrency or 1)
 
 
 def _error(failure: grpc.aio.AioRpcError) -> StokerError:

@@ -1,8 +1,8 @@
 """Invocations that wait for a container.
 
-The scheduler is asked for as many containers of a version as invocations wait, up to a limit. Whoever has waited
-longest gets the next container, whether the scheduler granted it or another invocation is done with it; what is asked
-for beyond that is cancelled.
+The scheduler is asked for as many containers of a version as hold the invocations that wait, up to a limit. Whoever has
+waited longest gets the next place, whether the scheduler granted it or another invocation is done with it; what is
+asked for beyond that is cancelled.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ class Demands:
             self._balance(demand)
 
     def serve(self, grant: Grant) -> bool:
-        """Gives a container to whoever has waited longest for one of its version; False where nobody waits."""
+        """Gives a place in a container to whoever has waited longest for its version; False where nobody waits."""
         demand = self._demands.get(grant.lease.version_uid)
         place = _first(demand) if demand else None
         if demand is None or place is None:
@@ -112,7 +112,7 @@ class Demands:
             self._spared(served.lease)
 
     def _balance(self, demand: _Demand) -> None:
-        wanted = min(len(demand.waiting), self._max_asking)
+        wanted = min(-(-len(demand.waiting) // demand.version.concurrency), self._max_asking)
         while len(demand.asking) > wanted:
             demand.asking.pop().cancel()
         while len(demand.asking) < wanted:

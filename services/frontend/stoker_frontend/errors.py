@@ -172,7 +172,7 @@ def deadline_exceeded(phase: str) -> StokerError:
     """The caller's deadline has come while the invocation was in `phase`, `queue` or `run`."""
     message = {
         "queue": "the deadline came before a container was there; nothing ran",
-        "run": "the deadline came while the function ran; its container was stopped",
+        "run": "the deadline came while the function ran; it was stopped",
     }[phase]
     return StokerError(ErrorKind.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", message, metadata={"phase": phase})
 

@@ -92,6 +92,15 @@ class Deadline:
     """When it is gone."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Expiry:
+    """When a run is given up."""
+
+    at_s: float
+    is_harmless: bool
+    """Whether its container is as good as before then."""
+
+
 def deadline_after(now_s: float, remaining_s: float | None) -> Deadline | None:
     """The deadline of a caller that waits for another `remaining_s`; None where it waits for ever."""
     if remaining_s is None:
@@ -185,7 +194,13 @@ class Invocations:
             invocation.log_tail,
             traceparent(),
         )
-        outcome = await self._send(lease, order, overdue_s if deadline is None else min(overdue_s, deadline.answer_s))
+        is_callers = deadline is not None and deadline.answer_s <= overdue_s
+        expiry = _Expiry(
+            deadline.answer_s if deadline is not None and is_callers else overdue_s,
+            # Where others run in the container, the host stops this one alone.
+            is_harmless=is_callers and version.concurrency > 1,
+        )
+        outcome = await self._send(lease, order, expiry, is_alone=version.concurrency == 1)
         match outcome:
             case Finished(failure=FunctionFailure(kind=kind)) if kind == TIMEOUT and left_s < version.timeout_s:
                 # The host was told the caller's deadline as a timeout, and was quicker than the frontend's own clock.
@@ -196,12 +211,12 @@ class Invocations:
                 log.warning("container.lost", invocation_id=invocation_id, container=lease.container, message=message)
                 raise errors.container_lost(message)
             case Expired(was_sent):
-                if deadline is not None and deadline.answer_s <= overdue_s:
+                if is_callers:
                     raise errors.deadline_exceeded("run" if was_sent else "queue")
                 raise errors.container_lost(f"host {lease.host} was silent for {OVERDUE_S:g} s after the timeout")
 
-    async def _send(self, lease: Lease, order: Order, expires_s: float) -> Outcome:
-        if expires_s <= asyncio.get_running_loop().time():
+    async def _send(self, lease: Lease, order: Order, expiry: "_Expiry", *, is_alone: bool) -> Outcome:
+        if expiry.at_s <= asyncio.get_running_loop().time():
             # Stopping what has just been sent would cost the container.
             self._leases.give_back(lease)
             return Expired(was_sent=False)
@@ -209,18 +224,20 @@ class Invocations:
         is_stale = False
         try:
             call = self._hosts.start(lease.host, lease.host_address, order)
-            timer = asyncio.get_running_loop().call_at(expires_s, call.expire)
+            timer = asyncio.get_running_loop().call_at(expiry.at_s, call.expire)
             try:
                 outcome = await call.ended
             except asyncio.CancelledError:
-                is_broken = call.stop()
+                is_broken = call.stop() and is_alone
                 raise
             finally:
                 timer.cancel()
             is_stale = isinstance(outcome, NothingRan)
             match outcome:
-                case Finished(is_container_lost=is_broken) | Expired(was_sent=is_broken):
+                case Finished(is_container_lost=is_broken):
                     pass
+                case Expired(was_sent):
+                    is_broken = was_sent and not expiry.is_harmless
                 case _:
                     is_broken = isinstance(outcome, Lost)
             return outcome

@@ -1,11 +1,11 @@
-"""The leases that the frontend holds: which are in use, which wait for the next invocation.
+"""The leases that the frontend holds: how many invocations use each, which wait for the next one.
 
-Of one version's idle leases the one used last is used next, so that the others fall idle long enough to be given back.
-Everything here is without I/O or clock.
+An invocation gets the fullest lease of its version that still has room. Of those that nobody uses, the one used last is
+used next. So the others fall idle long enough to be given back. Everything here is without I/O or clock.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,24 @@ class Lease:
     vm: str
     host: str
     host_address: str
+    concurrency: int = 1
+    """How many may run there at once."""
+
+
+@dataclass(slots=True)
+class _Held:
+    lease: Lease
+    running: int = 0
+
+
+@dataclass(slots=True)
+class _OfVersion:
+    """The leases of one version that have room."""
+
+    idle: dict[str, float] = field(default_factory=dict[str, float])
+    """Those that nobody uses, with the time since when, in the order in which they fell idle."""
+    used: dict[int, dict[str, None]] = field(default_factory=dict[int, dict[str, None]])
+    """The others, by how many invocations use them."""
 
 
 class LeasePool:
@@ -25,54 +43,64 @@ class LeasePool:
 
     def __init__(self, max_idle: int) -> None:
         self._max_idle = max_idle
-        self._held: dict[str, Lease] = {}
-        # Each version's idle leases with the time since when, in the order in which they fell idle.
-        self._idle: dict[str, dict[str, float]] = {}
+        self._held: dict[str, _Held] = {}
+        self._with_room: dict[str, _OfVersion] = {}
         self._idle_count = 0
 
     def add(self, lease: Lease) -> None:
-        """Takes up a lease that is about to be used."""
-        self._held[lease.id] = lease
+        """Takes up a lease that is about to be used by one invocation."""
+        self._held[lease.id] = held = _Held(lease)
+        self._use(held)
 
     def take(self, version_uid: str) -> Lease | None:
-        """The idle lease of the version that was used last, in use from now on; None where there is none."""
-        idle = self._idle.get(version_uid)
-        if idle is None:
+        """The lease of the version to use next, in use from now on; None where there is none with room."""
+        of_version = self._with_room.get(version_uid)
+        if of_version is None:
             return None
-        lease_id, _ = idle.popitem()
-        self._idle_count -= 1
-        if not idle:
-            del self._idle[version_uid]
-        return self._held[lease_id]
+        candidates = of_version.used[max(of_version.used)] if of_version.used else of_version.idle
+        held = self._held[next(reversed(candidates))]
+        self._use(held)
+        return held.lease
+
+    def lend(self, lease: Lease) -> bool:
+        """Lets one more invocation use a lease; False where that has no room, or no longer counts."""
+        held = self._held.get(lease.id)
+        if held is None or held.running >= lease.concurrency:
+            return False
+        self._use(held)
+        return True
 
     def holds(self, lease: Lease) -> bool:
         """Whether the lease still counts."""
         return lease.id in self._held
 
     def put_back(self, lease: Lease, now_s: float) -> Lease | None:
-        """Lets a lease in use fall idle; one that no longer counts is forgotten.
+        """Ends the use of a lease by one invocation; one that no longer counts is forgotten.
 
         Returns:
-            The lease again if there are too many idle ones: then it is no longer held, and must be given back.
+            The lease again if nobody uses it and there are too many idle ones: then it is no longer held, and must be
+            given back.
         """
-        if lease.id not in self._held:
+        held = self._held.get(lease.id)
+        if held is None:
             return None
-        if self._idle_count >= self._max_idle:
+        self._leave(held)
+        held.running -= 1
+        if held.running == 0 and self._idle_count >= self._max_idle:
             del self._held[lease.id]
             return lease
-        self._idle.setdefault(lease.version_uid, {})[lease.id] = now_s
-        self._idle_count += 1
+        self._enter(held, now_s)
         return None
 
     def drop(self, lease_id: str) -> None:
         """Forgets a lease, which has ended."""
-        lease = self._held.pop(lease_id, None)
-        if lease is not None:
-            self._remove_idle(lease)
+        held = self._held.pop(lease_id, None)
+        if held is not None:
+            self._leave(held)
 
     def drop_host(self, host_address: str) -> int:
         """Forgets the leases on a host, and returns how many they were."""
-        lost = [lease for lease in self._held.values() if lease.host_address == host_address]
+        lost = [held.lease for held in self._held.values() if held.lease.host_address == host_address]
         for lease in lost:
             self.drop(lease.id)
         return len(lost)
@@ -80,7 +108,9 @@ class LeasePool:
     def take_idle_since(self, before_s: float) -> list[Lease]:
         """Forgets and returns the leases that have been idle since `before_s` or longer, to be given back."""
         unused = [
-            self._held[lease_id] for idle in self._idle.values() for lease_id in _idle_since(idle.items(), before_s)
+            self._held[lease_id].lease
+            for of_version in self._with_room.values()
+            for lease_id in _idle_since(of_version.idle.items(), before_s)
         ]
         for lease in unused:
             self.drop(lease.id)
@@ -90,12 +120,39 @@ class LeasePool:
         """The ids of all held leases."""
         return list(self._held)
 
-    def _remove_idle(self, lease: Lease) -> None:
-        idle = self._idle.get(lease.version_uid)
-        if idle is not None and idle.pop(lease.id, None) is not None:
+    def _use(self, held: _Held) -> None:
+        self._leave(held)
+        held.running += 1
+        self._enter(held, 0.0)
+
+    def _enter(self, held: _Held, now_s: float) -> None:
+        """Enters a lease where it belongs, if it has room."""
+        lease = held.lease
+        if held.running >= lease.concurrency:
+            return
+        of_version = self._with_room.get(lease.version_uid)
+        if of_version is None:
+            of_version = self._with_room[lease.version_uid] = _OfVersion()
+        if held.running:
+            of_version.used.setdefault(held.running, {})[lease.id] = None
+        else:
+            of_version.idle[lease.id] = now_s
+            self._idle_count += 1
+
+    def _leave(self, held: _Held) -> None:
+        """Strikes a lease out where it is entered, if it is."""
+        lease = held.lease
+        of_version = self._with_room.get(lease.version_uid)
+        if of_version is None:
+            return
+        if of_version.idle.pop(lease.id, None) is not None:
             self._idle_count -= 1
-            if not idle:
-                del self._idle[lease.version_uid]
+        elif (alike := of_version.used.get(held.running)) is not None:
+            alike.pop(lease.id, None)
+            if not alike:
+                del of_version.used[held.running]
+        if not of_version.idle and not of_version.used:
+            del self._with_room[lease.version_uid]
 
 
 def _idle_since(idle: Iterable[tuple[str, float]], before_s: float) -> Iterable[str]:

@@ -62,7 +62,7 @@ class Leases:
             background.start(self._return(), f"return leases {number}")
 
     def take(self, version_uid: str) -> Lease | None:
-        """An idle lease, in use from now on; None where `wait` has to wait for one."""
+        """A lease with room, in use from now on; None where `wait` has to wait for one."""
         return self._pool.take(version_uid)
 
     async def wait(self, version: Version, deadline_s: float | None) -> Grant | LoadFailure:
@@ -103,6 +103,12 @@ class Leases:
             self._hold_for(grant.ttl_s)
         if not self._demands.serve(grant):
             self.give_back(grant.lease)
+            return
+        # The container was made for one, and the others who wait find it there.
+        while self._pool.lend(grant.lease):
+            if not self._demands.serve(Grant(grant.lease, Start.WARM)):
+                self.give_back(grant.lease)
+                break
 
     def _hold_for(self, ttl_s: float) -> None:
         if 0 < ttl_s < self._ttl_s and self._ttl_s > SHORTEST_TTL_S:

@@ -22,6 +22,8 @@ class Version:
     timeout_s: int
     spec: bytes
     """All that a host needs to run it, in the codestore's encoding."""
+    concurrency: int = 1
+    """How many invocations one container runs at once."""
 
 
 @dataclass(frozen=True, slots=True)

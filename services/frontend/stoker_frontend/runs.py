@@ -79,7 +79,7 @@ class Expired:
     """The time that the run had is over; it was stopped."""
 
     was_sent: bool
-    """Whether the order had left for the host, so that the container is no good any more."""
+    """Whether the order had left for the host."""
 
 
 Outcome = Finished | NothingRan | Lost | Expired
