@@ -3,14 +3,10 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +18,11 @@ from stoker_hostagent.guest_image import find_image
 from stoker_hostagent.guest_messages import Code, FunctionIdentity, Invocation
 from stoker_hostagent.libvirt_connection import DomainEvent, connected
 from stoker_hostagent.libvirt_domains import LibvirtDomains
-from stoker_hostagent.virtual_machines import VirtualMachines, running_virtual_machines
-from stoker_hostagent.vm import GoneReason, Shape, Vm, VmSettings, VmState
+from stoker_hostagent.virtual_machines import VirtualMachines
+from stoker_hostagent.vm import GoneReason, Shape, VmSettings, VmState
 from stoker_service.errors import StokerError
+
+from tests.system.vm_host import Events, machines_of, own_host
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount shares")
 
@@ -45,53 +43,11 @@ def handler(event, context):
 """
 
 
-class Events:
-    """Remembers what is told of VMs, and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        self.states: list[tuple[str, VmState, str]] = []
-        self.gone: asyncio.Queue[tuple[str, GoneReason]] = asyncio.Queue()
-
-    def vm_changed(self, vm: Vm) -> None:
-        self.states.append((vm.id, vm.state, vm.tenant))
-
-    def vm_gone(self, vm_id: str, reason: GoneReason) -> None:
-        self.gone.put_nowait((vm_id, reason))
-
-    def container_exited(self, vm_id: str, container: str, reason: str) -> None:
-        raise AssertionError(f"{container} in {vm_id} ended: {reason}")
-
-    def lines_printed(
-        self, vm_id: str, container: str, invocation_id: str, stream: str, lines: Sequence[str], dropped: int
-    ) -> None:
-        raise AssertionError(f"{container} in {vm_id} printed {lines}")
-
-
-@pytest.fixture(scope="session")
-def images_dir() -> Path:
-    """Where there is an image of this checkout; it is built where it is missing."""
-    default = os.environ.get("STOKER_HOSTAGENT_IMAGES_DIR", "/var/lib/stoker/images")
-    command = [sys.executable, "-m", "stoker_guest_image", "build", "--images-dir", default]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=600)
-    return Path(default)
-
-
 @pytest.fixture
-def settings(images_dir: Path) -> Iterator[VmSettings]:
+def settings() -> Iterator[VmSettings]:
     """A host of the test's own, of which nothing is left."""
-    # Below pytest's own directories QEMU's user could not reach the sockets, whose paths must also be short.
-    state_dir = Path(tempfile.mkdtemp(prefix="stoker-vm-"))
-    made = VmSettings(f"test-{os.getpid()}", state_dir, images_dir, create_timeout_s=100, templates_mib=0)
-    yield made
-    asyncio.run(cleanup.run(made))
-    shutil.rmtree(state_dir)
-
-
-@asynccontextmanager
-async def machines_of(settings: VmSettings, events: Events | None = None) -> AsyncGenerator[VirtualMachines]:
-    async with running_virtual_machines(settings) as machines:
-        await machines.adopt(events or Events())
-        yield machines
+    with own_host() as made:
+        yield made
 
 
 def traces_of(settings: VmSettings, vm_id: str = VM) -> list[str]:

@@ -34,7 +34,8 @@ async def feeding(pipe: Path, header: bytes, image: Path, stream_offset: int) ->
         writing = os.fdopen(os.open(pipe, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC), "wb", buffering=0)
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         stop = os.eventfd(0, os.EFD_CLOEXEC)
-        feed = asyncio.ensure_future(asyncio.to_thread(_feed, writing, header, reading, stream_offset, stop))
+        loop = asyncio.get_running_loop()
+        feed = loop.run_in_executor(None, _feed, writing, header, reading, stream_offset, stop)
         try:
             yield pipe
         finally:
@@ -73,6 +74,8 @@ def _feed(writing: FileIO, header: bytes, reading: FileIO, offset: int, stop: in
                 if unsent:
                     unsent = unsent[writing.write(unsent) or 0 :]
                 else:
-                    offset += os.sendfile(writing.fileno(), reading.fileno(), offset, size - offset)
+                    offset += os.splice(
+                        reading.fileno(), writing.fileno(), size - offset, offset, flags=os.SPLICE_F_NONBLOCK
+                    )
             except BlockingIOError:
                 continue

@@ -71,20 +71,17 @@ def _slices(stream: memoryview) -> Iterator[Buffer]:
                 block = bytes(stream[at + 1 : at + 1 + stream[at]])
                 at += 1 + len(block)
             content = at
-            match flags & ~SAME_BLOCK:
-                case known if known == FILLED:
-                    at += 1
-                    page = address // PAGE_BYTES
-                    if block == GUEST_MEMORY and stream[content] == 0 and not has_content[page]:
-                        yield stream[kept_from:begins]
-                        kept_from = at
-                        continue
-                case known if known == PAGE:
-                    at += PAGE_BYTES
-                    if block == GUEST_MEMORY:
-                        has_content[address // PAGE_BYTES] = 1
-                case unknown:
-                    raise StreamUnknown(f"an entry with the flags {unknown:#x}")
+            kind_of_entry = flags & ~SAME_BLOCK
+            if kind_of_entry not in (FILLED, PAGE):
+                raise StreamUnknown(f"an entry with the flags {kind_of_entry:#x}")
+            at += 1 if kind_of_entry == FILLED else PAGE_BYTES
+            if block == GUEST_MEMORY:
+                page = address // PAGE_BYTES
+                if kind_of_entry == FILLED and stream[content] == 0 and not has_content[page]:
+                    yield stream[kept_from:begins]
+                    kept_from = at
+                    continue
+                has_content[page] = 1
             if flags & SAME_BLOCK and named != block:
                 # The entry that named the block is gone.
                 yield stream[kept_from:begins]

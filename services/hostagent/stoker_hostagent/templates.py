@@ -21,8 +21,9 @@ log = structlog.get_logger()
 
 MAX_SHAPES = 16
 """Of how many shapes templates are kept; VMs of others are booted."""
-AGAIN_S = (5.0, 30.0, 120.0, 600.0)
-"""How long to wait after each failure in a row before a template is made again, in seconds; the last for all others."""
+AGAIN_S = (30.0, 60.0, 120.0, 600.0)
+"""How long to wait after each failure before a template is made again, in seconds; the last for all that follow. Where
+one was broken a VM is booted meanwhile, which has the processors first."""
 
 
 class Templates:
@@ -45,6 +46,7 @@ class Templates:
         self._tasks = tasks
         self._ready: dict[Shape, Template] = {}
         self._is_gone: dict[Shape, asyncio.Event] = {}
+        self._has_changed = asyncio.Event()
 
     @property
     def maker(self) -> TemplateMaker:
@@ -72,6 +74,13 @@ class Templates:
             return None
         return template
 
+    async def ready(self, shape: Shape) -> Template:
+        """Waits for the template of a shape, for ever where it cannot be made."""
+        while (template := self.wanted(shape)) is None:
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        return template
+
     def used(self, template: Template) -> None:
         """Remembers that a template was used just now."""
         self._store.used(template.key)
@@ -97,6 +106,7 @@ class Templates:
                 is_gone = self._is_gone[shape]
                 is_gone.clear()
                 self._ready[shape] = template
+                self._has_changed.set()
                 log.info("template.ready", template=key, vcpus=shape.vcpus, memory_mib=shape.memory_mib)
                 await is_gone.wait()
                 await asyncio.to_thread(self._store.remove, key)

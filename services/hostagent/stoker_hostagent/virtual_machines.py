@@ -87,6 +87,13 @@ class VirtualMachines:
         """
         return self._find(vm_id).guest
 
+    async def template_ready(self, shape: Shape) -> None:
+        """Returns when VMs of a shape are cloned; never where they are not to be, or no template can be made."""
+        if self._templates is None:
+            await asyncio.Event().wait()
+        else:
+            await self._templates.ready(shape)
+
     async def adopt(self, listener: VmListener) -> Sequence[Vm]:
         """Takes over the VMs that an earlier host agent of this host left, and destroys those that are of no use.
 
