@@ -1,7 +1,8 @@
 """The guest service: what the host asks, translated, done, and translated back."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from stoker_ttrpc.errors import Code as StatusCode
 from stoker_ttrpc.errors import RpcError
 from stoker_ttrpc.server import Method, StreamMethod, UnaryMethod
 
-from agent import checks, identity, mounts, quiescence
+from agent import checks, identity, mounts, quiescence, uevents
 from agent.container import Code, Identity, Invocation, State
 from agent.containers import Containers
 from agent.events import Events, Exited, Lines
@@ -23,6 +24,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 RESERVED_MIB = 96
 """What the kernel and this agent need."""
 
+ATTACHED_S = 10.0
+"""How long a share that is to be mounted may take to be attached, in seconds."""
 MIN_ENTROPY_BYTES, MAX_ENTROPY_BYTES = 32, 4096
 FIRST_SANE_TIME_NS = 1_577_836_800 * 10**9
 """The year 2020: an earlier clock is a mistake."""
@@ -97,16 +100,21 @@ class GuestService:
         return self._messages.QuiesceResponse()
 
     async def mount_share(self, request: Any) -> Any:
-        """Mounts a share."""
+        """Mounts a share, which may be about to be attached."""
         tag = checks.name("tag", request.tag)
         directory = mounts.SHARES / checks.name("name", request.name)
-        try:
-            mounts.mount_share(tag, directory, is_read_only=request.read_only)
-        except OSError as error:
-            raise RpcError(
-                StatusCode.NOT_FOUND, f"tag: the share {tag} can't be mounted; is it attached? {error}"
-            ) from error
-        return self._messages.MountShareResponse()
+        refusal: OSError | None = None
+        with suppress(TimeoutError), uevents.listening() as devices:
+            async with asyncio.timeout(ATTACHED_S):
+                while True:
+                    try:
+                        mounts.mount_share(tag, directory, is_read_only=request.read_only)
+                    except OSError as error:
+                        refusal = error
+                    else:
+                        return self._messages.MountShareResponse()
+                    await devices.wait()
+        raise RpcError(StatusCode.NOT_FOUND, f"tag: the share {tag} can't be mounted; is it attached? {refusal}")
 
     async def create_container(self, request: Any) -> Any:
         """Makes a blank container."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from stoker_protos.guest.v1 import guest_pb2
 from stoker_service.background import Background
-from stoker_service.errors import ErrorKind, StokerError
 
 from stoker_hostagent import shares, vm_errors
 from stoker_hostagent.accelerator import Accelerator
@@ -18,10 +17,6 @@ from stoker_hostagent.guest_channel import GuestChannel
 from stoker_hostagent.guest_image import GuestImage
 from stoker_hostagent.template_store import Template
 from stoker_hostagent.vm import GoneReason, Vm, VmListener, VmState
-
-APPEAR_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""How long to wait before each further look for a share, in seconds. The guest's kernel finds a device that was plugged
-in some time after libvirt has done so, and tells nobody on the host."""
 
 
 class VirtualMachine:
@@ -168,7 +163,8 @@ class VirtualMachine:
         """
         await self._move_to(self.record)
         await self._footprints.attach_code(self.record)
-        await self._mount_code()
+        # The guest's kernel finds the device some time after libvirt has plugged it in; its agent waits for that.
+        await self.guest.mount_share(shares.CODE)
         await self._move_to(replace(self.record, state=VmState.ACTIVE))
 
     def end(self, reason: GoneReason) -> None:
@@ -202,16 +198,6 @@ class VirtualMachine:
 
     def _new_channel(self) -> GuestChannel:
         return GuestChannel(self.id, self._footprints.socket(self.id), self._unreachable_s, self._heard)
-
-    async def _mount_code(self) -> None:
-        for pause_s in (*APPEAR_S, None):
-            try:
-                return await self.guest.mount_share(shares.CODE)
-            except StokerError as error:
-                if error.kind is not ErrorKind.NOT_FOUND or pause_s is None:
-                    raise
-            await asyncio.sleep(pause_s)
-        return None
 
     async def _move_to(self, record: VmRecord) -> None:
         await self._footprints.remember(record)
