@@ -47,9 +47,21 @@ async def test_every_check_is_told_and_what_fails_has_a_fix(tmp_path: Path) -> N
         "virtiofsd",
         "guest_image",
         "disk",
+        "templates",
         "memory",
     ]
     assert not checks["libvirt"].ok
     assert not checks["guest_image"].ok
     assert all(check.ok or check.fix for check in checks.values())
     assert all(check.detail for check in checks.values())
+
+
+async def test_templates_that_would_fill_the_disk_are_told(tmp_path: Path) -> None:
+    memory = tmp_path / "templates" / "a" / "memory"
+    memory.parent.mkdir(parents=True)
+    memory.write_bytes(bytes(2 * 1024**2))
+    settings = VmSettings("host-1", tmp_path, tmp_path / "no images", accelerator="qemu", templates_mib=1 << 40)
+    found = {check.check: check for check in await doctor.run(settings)}["templates"]
+    assert not found.ok
+    assert found.detail.startswith("1 take 2 MiB; they may take")
+    assert "STOKER_HOSTAGENT_TEMPLATES_MIB" in found.fix

@@ -14,6 +14,7 @@ from stoker_service.errors import StokerError
 from stoker_hostagent import accelerator, canary
 from stoker_hostagent.guest_image import find_image
 from stoker_hostagent.libvirt_connection import connected
+from stoker_hostagent.state_dir import Places
 from stoker_hostagent.vm import VmSettings
 
 MIN_DISK_MIB = 2048
@@ -49,6 +50,7 @@ async def run(settings: VmSettings) -> Sequence[Check]:
         _virtiofsd(),
         _image(settings),
         _disk(settings.state_dir),
+        _templates(settings),
         _memory(),
     ]
 
@@ -155,6 +157,20 @@ def _disk(state_dir: Path) -> Check:
     free_mib = shutil.disk_usage(there).free // 1024**2
     fix = "" if free_mib >= MIN_DISK_MIB else "free some space, or move STOKER_HOSTAGENT_STATE_DIR to a larger disk"
     return Check("disk", not fix, f"{free_mib} MiB are free at {there}; {MIN_DISK_MIB} are needed", fix)
+
+
+def _templates(settings: VmSettings) -> Check:
+    if not settings.templates_mib:
+        return Check("templates", True, "the configuration wants none: each VM is booted")
+    sizes = [memory.stat().st_size for memory in Places(settings.state_dir).templates.glob("*/memory")]
+    taken_mib = sum(sizes) // 1024**2
+    there = next(path for path in (settings.state_dir, *settings.state_dir.parents) if path.is_dir())
+    room_mib = taken_mib + shutil.disk_usage(there).free // 1024**2
+    told = f"{len(sizes)} take {taken_mib} MiB; they may take {settings.templates_mib} MiB"
+    if room_mib >= settings.templates_mib:
+        return Check("templates", True, told)
+    fix = "free some space, or let them take less: STOKER_HOSTAGENT_TEMPLATES_MIB"
+    return Check("templates", False, f"{told}, and there is room for {room_mib} MiB", fix)
 
 
 def _memory() -> Check:
