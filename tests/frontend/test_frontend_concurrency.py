@@ -75,7 +75,7 @@ async def test_a_caller_over_a_maximum_is_told_at_once_with_the_quota_and_when_t
     async def refuse(_request: capacity_pb2.AcquireContainerRequest) -> capacity_pb2.AcquireContainerResponse:
         raise StokerError(
             ErrorKind.RESOURCE_EXHAUSTED,
-            "CONCURRENCY_EXCEEDED",
+            "FUNCTION_CONCURRENCY",
             "functions/hello runs 5 invocations, its maximum",
             retry_after_s=0.5,
             quota="functions/hello",
@@ -87,7 +87,7 @@ async def test_a_caller_over_a_maximum_is_told_at_once_with_the_quota_and_when_t
         error = await failure_of(call)
         assert (error.kind, error.reason, error.retry_after_s) == (
             ErrorKind.RESOURCE_EXHAUSTED,
-            "CONCURRENCY_EXCEEDED",
+            "FUNCTION_CONCURRENCY",
             0.5,
         )
         details = dict(await call.trailing_metadata())[STATUS_DETAILS_KEY]

@@ -207,14 +207,18 @@ def test_concurrency_is_shown_while_the_scheduler_is_away(run: Run, hello: str, 
     assert done.stderr == "the scheduler does not answer, so what is loaded is not known\n"
 
 
-def test_a_function_over_its_maximum_is_told_with_when_to_try_again(run: Run, hello: str, peer: Peer) -> None:
-    message = "functions/hello runs 5 invocations, its maximum"
+def test_a_function_over_its_maximum_is_told_with_what_raises_it(run: Run, hello: str, peer: Peer) -> None:
+    message = "functions/hello runs 5 invocations at once already; nothing ran, raise `maximum`"
     refusal = Refusal(
-        ErrorKind.RESOURCE_EXHAUSTED, "CONCURRENCY_EXCEEDED", message, retry_after_s=0.5, quota="functions/hello"
+        ErrorKind.RESOURCE_EXHAUSTED, "FUNCTION_CONCURRENCY", message, retry_after_s=0.5, quota="functions/hello"
     )
     peer.failures["Invoke"].append(refusal)
     done = run("invoke", hello)
-    assert (done.exit_code, done.stderr) == (3, f"error: {message}; try again in 0.5 s\n")
+    assert done.exit_code == 3
+    assert done.stderr == (
+        "error: functions/hello runs 5 invocations at once already; "
+        "nothing ran: try again, or raise the maximum with `stoker concurrency set`\n"
+    )
 
 
 def test_an_empty_list_says_how_to_begin(run: Run) -> None:

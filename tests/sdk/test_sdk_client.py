@@ -171,12 +171,12 @@ def test_concurrency_is_set_and_listed(client: stoker.Client, code: Path, peer: 
 def test_a_function_over_its_maximum_is_told_at_once(client: stoker.Client, code: Path, peer: Peer) -> None:
     deploy(client, code)
     refusal = Refusal(
-        ErrorKind.RESOURCE_EXHAUSTED, "CONCURRENCY_EXCEEDED", "too many", retry_after_s=0.5, quota="functions/hello"
+        ErrorKind.RESOURCE_EXHAUSTED, "FUNCTION_CONCURRENCY", "too many", retry_after_s=0.5, quota="functions/hello"
     )
     peer.failures["Invoke"].append(refusal)
     with pytest.raises(ResourceExhausted) as caught:
         client.invoke("hello")
-    assert (caught.value.reason, caught.value.retry_after_s) == ("CONCURRENCY_EXCEEDED", 0.5)
+    assert (caught.value.reason, caught.value.retry_after_s) == ("FUNCTION_CONCURRENCY", 0.5)
     assert peer.calls["Invoke"] == 1
 
 

@@ -13,6 +13,7 @@ USAGE = 2
 PLATFORM = 3
 _COMMANDS = {
     "ALIAS_NOT_FOUND": "`stoker alias list` shows those there are",
+    "FUNCTION_CONCURRENCY": "nothing ran: try again, or raise the maximum with `stoker concurrency set`",
     "FUNCTION_NOT_FOUND": "`stoker list` shows those there are, `stoker deploy` makes one",
     "TENANT_EXISTS": "`stoker admin key create` makes one more key for it",
     "TENANT_NOT_FOUND": "`stoker admin tenant create` makes one",
