@@ -59,10 +59,9 @@ class ContainerLists:
         """Whether a VM has a container that somebody has or waits for, or that is to be kept."""
         return vm in self._needed
 
-    def take_changed(self) -> list[str]:
+    def take_changed(self) -> dict[str, None]:
         """The versions of which a container fell idle, or began or ceased to be created, since this was last asked."""
-        changed = list(self._changed)
-        self._changed.clear()
+        changed, self._changed = self._changed, {}
         return changed
 
     def enter(self, container: Container, vm_free_mib: int) -> None:

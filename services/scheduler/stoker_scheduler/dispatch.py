@@ -175,14 +175,14 @@ class Dispatcher:
 
     def _take_in(self, now_s: float, decisions: list[Decision]) -> None:
         """Hands out what has fallen idle, and notes who wants something made."""
-        for uid in {**dict.fromkeys(self.waiting.take_changed()), **dict.fromkeys(self.fleet.lists.take_changed())}:
+        for uid in self.waiting.take_changed() | self.fleet.lists.take_changed():
             while (ticket := self.waiting.first(uid)) and (idle := self.fleet.lists.idle_of_version(uid)):
                 self._wanted(ticket.demand.version, now_s)
                 self.waiting.take_turn(ticket.demand.version.tenant)
                 self.waiting.leave(ticket)
                 decisions.append(self._hand(ticket, self.fleet.container(idle), now_s))
             self._is_wanting_new |= self._see_who_wants(uid)
-        self._changed_tenants |= dict.fromkeys(self.fleet.room.take_changed())
+        self._changed_tenants |= self.fleet.room.take_changed()
 
     def _see_who_wants(self, uid: str) -> bool:
         """Notes the demand for a version for which the next container would be made; returns whether there is one."""
@@ -297,7 +297,7 @@ class Dispatcher:
         """The tenants for which something can perhaps be ended, in turn."""
         wanting = self._wanting.tenants()
         if eviction.is_hopeless_on_hosts(self._wanting.least_mib()):
-            return [tenant for tenant in eviction.tenants_with_own() if tenant in wanting]
+            return [tenant for tenant in wanting if eviction.has_own(tenant)]
         return [tenant for tenant in self.waiting.tenants() if tenant in wanting]
 
     def _is_hopeless(self, tenant: str, eviction: Eviction) -> bool:

@@ -25,7 +25,7 @@ class Eviction:
     def __init__(self, fleet: Fleet) -> None:
         """Begins with what is being freed already."""
         self._fleet = fleet
-        self._in_vms: dict[str, _Coming] = {}
+        self._in_vms: defaultdict[str, _Coming] = defaultdict(_Coming)
         """By tenant."""
         self._on_hosts = _Coming()
         freed_mib: defaultdict[str, int] = defaultdict(int)
@@ -34,19 +34,17 @@ class Eviction:
         for vm_id, memory_mib in freed_mib.items():
             vm = fleet.vm(vm_id)
             if vm.state is not VmState.ENDING:
-                self._in_vms.setdefault(vm.tenant, _Coming()).put(vm_id, fleet.vm_free_mib(vm_id) + memory_mib)
+                self._in_vms[vm.tenant].put(vm_id, fleet.vm_free_mib(vm_id) + memory_mib)
         freed_mib.clear()
         for vm in fleet.unsettled_vms():
             if vm.state is VmState.ENDING and not fleet.room.is_resting(vm.host):
                 freed_mib[vm.host] += vm.shape.memory_mib
         for host, memory_mib in freed_mib.items():
             self._on_hosts.put(host, fleet.host_free_mib(host) + memory_mib)
-        for tenant in fleet.lists.tenants_with_idle():
-            self._in_vms.setdefault(tenant, _Coming())
 
-    def tenants_with_own(self) -> list[str]:
-        """The tenants for which there may be something to end, or to wait for, in their own VMs."""
-        return list(self._in_vms)
+    def has_own(self, tenant: str) -> bool:
+        """Whether there may be something to end, or to wait for, in a tenant's own VMs."""
+        return tenant in self._in_vms or tenant in self._fleet.lists.tenants_with_idle()
 
     def is_hopeless_on_hosts(self, memory_mib: int) -> bool:
         """Whether surely no room can be made for a VM that holds a container of this size."""
@@ -59,7 +57,7 @@ class Eviction:
 
     def is_hopeless_in_vms(self, tenant: str, memory_mib: int) -> bool:
         """Whether surely no room can be made for a container of this size in a tenant's own VMs."""
-        return tenant not in self._in_vms or self._in_vms[tenant].is_hopeless(memory_mib)
+        return not self.has_own(tenant) or self._in_vms[tenant].is_hopeless(memory_mib)
 
     def room_for(self, demand: Demand) -> Ending | None:
         """What to end for a demand: nothing where only patience is needed, None where no room can be made."""

@@ -218,14 +218,17 @@ class Fleet:
         vm = self._vms[container.vm]
         if before := self._containers.get(container.id):
             self.lists.withdraw(before, self._vm_free_mib[vm.id])
+            is_room_other = before.state is not container.state and _takes_blank(before) != _takes_blank(container)
         else:
+            is_room_other = True
             self._use_vm(vm, container.version.memory_mib)
             self._containers_in[vm.id][container.id] = None
             if vm.tenant:
                 self.room.note_artifact(vm, container.version.artifact_sha256)
         self._containers[container.id] = container
         self.lists.enter(container, self._vm_free_mib[vm.id])
-        self._move_room(vm)
+        if is_room_other:
+            self._move_room(vm)
         self._judge(vm, container.since_s)
         if container.state is ContainerState.IDLE:
             self.fallen_idle += 1
@@ -273,13 +276,12 @@ class Fleet:
         containers = self._containers_in.get(vm.id, ())
         if len(containers) >= vm.shape.vcpus * self._containers_per_vcpu:
             return VmRoom(-1)
-        # A container that is being made gets the blank that it was placed for.
-        left = dict(vm.blanks)
-        for container in containers if left else ():
-            being_made = self._containers[container]
-            if being_made.state is ContainerState.CREATING and being_made.version.runtime in left:
-                left[being_made.version.runtime] -= 1
-        blanks = sum(1 << runtime for runtime, count in left.items() if count > 0)
+        blanks = 0
+        for runtime, count in vm.blanks:
+            for container in map(self._containers.__getitem__, containers):
+                count -= _takes_blank(container) and container.version.runtime == runtime
+            if count > 0:
+                blanks |= 1 << runtime
         return VmRoom(self._vm_free_mib[vm.id], blanks)
 
     def _judge(self, vm: Vm, now_s: float) -> None:
@@ -293,6 +295,11 @@ class Fleet:
         _note(self._unused_since, vm.id, now_s, if_=is_unused)
         self.memory.set_used(vm, is_used=not is_unused and vm.state is not VmState.ENDING)
         _note(self._empty_since, vm.id, now_s, if_=is_active and vm.id not in self._containers_in)
+
+
+def _takes_blank(container: Container) -> bool:
+    """Whether a container gets, as long as there is one, a blank container that its VM still has."""
+    return container.state is ContainerState.CREATING
 
 
 def _note(index: dict[str, Value], id_: str, value: Value, *, if_: bool) -> None:

@@ -90,10 +90,9 @@ class Room:
         booted = self._rankings.largest(("warming",))
         return max(-1 if booted is None else booted, self.largest_of_tenant_mib(""))
 
-    def take_changed(self) -> list[str]:
+    def take_changed(self) -> dict[str, None]:
         """The tenants whose VMs have got other room since this was last asked."""
-        changed = list(self._changed)
-        self._changed.clear()
+        changed, self._changed = self._changed, {}
         return changed
 
     def is_resting(self, host: str) -> bool:

@@ -130,10 +130,9 @@ class Waiting:
         """Notes that a tenant that waits is granted something, so that it is the others' turn."""
         self._turns.charge(tenant)
 
-    def take_changed(self) -> list[str]:
+    def take_changed(self) -> dict[str, None]:
         """The versions of which a demand came or went since this was last asked."""
-        changed = list(self._changed)
-        self._changed.clear()
+        changed, self._changed = self._changed, {}
         return changed
 
     def _add(self, ticket: Ticket) -> None:
