@@ -57,9 +57,12 @@ class RuntimeChannel:
             ChannelClosed: The runtime has closed its end.
         """
         text = json.dumps(header, separators=(",", ":")).encode()
-        self._writer.write(_SIZES.pack(len(text), len(body)) + text)
-        if body:
+        start = _SIZES.pack(len(text), len(body)) + text
+        if len(body) > BUFFER_BYTES:
+            self._writer.write(start)
             self._writer.write(body)
+        else:
+            self._writer.write(start + body)
         try:
             await self._writer.drain()
         except OSError as error:

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stoker_guest_image.build import build
-from stoker_guest_image.progress import Progress
-from stoker_guest_image.sources import find_sources
 from stoker_protos.guest.v1 import guest_pb2
 from stoker_protos.guest.v1.transport_pb2 import TransportRequest, TransportResponse
 from stoker_ttrpc.client import Client
 from stoker_ttrpc.messages import MessageType
 
-from tests.system.running_stoker import ROOT
+from tests.system.images import guest_image
 
-IMAGES_DIR = ROOT / ".build" / "images"
 SERVICE = "stoker.guest.v1.GuestService"
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 BOOT_S = 90
@@ -163,7 +159,7 @@ def running_guest_vm(directory: Path) -> Generator[GuestVm]:
     Args:
         directory: Gets the VM's sockets, its console's text, and the code it sees.
     """
-    image = build(IMAGES_DIR, find_sources(), Progress())
+    image = guest_image()
     vm = GuestVm(directory / "port", directory / "code", directory / "console")
     vm.code.mkdir(mode=0o755)
     share = directory / "share"

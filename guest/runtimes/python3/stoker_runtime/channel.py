@@ -8,6 +8,9 @@ from typing import Any
 
 FILE = 3
 
+JOINED_BYTES = 64 * 1024
+"""Bodies up to this length are sent with their header in one go."""
+
 _SIZES = struct.Struct(">II")
 
 
@@ -18,13 +21,17 @@ class Channel:
         self._socket = socket.socket(fileno=FILE)
         # Programs that the function starts have no business here.
         self._socket.set_inheritable(False)
+        self._reader = self._socket.makefile("rb")
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Sends a message."""
         text = json.dumps(header).encode()
-        self._socket.sendall(_SIZES.pack(len(text), len(body)) + text)
-        if body:
+        start = _SIZES.pack(len(text), len(body)) + text
+        if len(body) > JOINED_BYTES:
+            self._socket.sendall(start)
             self._socket.sendall(body)
+        else:
+            self._socket.sendall(start + body)
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """Waits for a message: its header and its body.
@@ -37,14 +44,10 @@ class Channel:
         return header, self._read(body_size)
 
     def _read(self, size: int) -> bytes:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            try:
-                received = self._socket.recv_into(view)
-            except ConnectionResetError:
-                received = 0
-            if not received:
-                raise EOFError("the guest agent is gone")
-            view = view[received:]
-        return bytes(data)
+        try:
+            data = self._reader.read(size)
+        except ConnectionResetError:
+            data = b""
+        if len(data) < size:
+            raise EOFError("the guest agent is gone")
+        return data
