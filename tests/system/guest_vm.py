@@ -165,13 +165,13 @@ def running_guest_vm(directory: Path) -> Generator[GuestVm]:
     share = directory / "share"
     with (
         _process([VIRTIOFSD, f"--socket-path={share}", "-o", f"source={vm.code}", "-o", "sandbox=chroot"]),
-        _process(_qemu(image, vm, share, _wait_for_socket(share))),
+        _process(_qemu(image, vm, _appeared(share))),
     ):
-        _wait_for_socket(vm.port)
+        _appeared(vm.port)
         yield vm
 
 
-def _qemu(image: Path, vm: GuestVm, share: Path, _: None) -> list[str]:
+def _qemu(image: Path, vm: GuestVm, share: Path) -> list[str]:
     description = json.loads((image / "image.json").read_text())
     return [
         *("qemu-system-x86_64", "-accel", "tcg", "-machine", "pc,memory-backend=memory", "-cpu", "max"),
@@ -202,8 +202,10 @@ def _process(command: list[str]) -> Generator[None]:
                 process.kill()
 
 
-def _wait_for_socket(path: Path) -> None:
+def _appeared(path: Path) -> Path:
+    """A socket, as soon as its program has made it."""
     deadline_s = time.monotonic() + 10
     while not path.exists():
         assert time.monotonic() < deadline_s, f"{path} does not come"
         time.sleep(0.01)
+    return path
