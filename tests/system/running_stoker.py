@@ -17,6 +17,8 @@ from pathlib import Path
 import stoker
 from stoker.models import Fleet
 
+from tests.system.images import IMAGES_DIR
+
 CLI = Path(sys.executable).with_name("stoker")
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("codestore", "scheduler", "frontend", "hostagent")
@@ -123,7 +125,7 @@ def running_stoker(extra_environment: Mapping[str, str] | None = None) -> Genera
     home.chmod(0o755)
     environment = {
         # An image that is there already is not built again.
-        "STOKER_HOSTAGENT_IMAGES_DIR": "/var/lib/stoker/images",
+        "STOKER_HOSTAGENT_IMAGES_DIR": str(IMAGES_DIR),
         **os.environ,
         "XDG_CONFIG_HOME": str(home / "config"),
         "NO_COLOR": "1",

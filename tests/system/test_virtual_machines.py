@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -25,6 +24,8 @@ from stoker_hostagent.libvirt_domains import LibvirtDomains
 from stoker_hostagent.virtual_machines import VirtualMachines, running_virtual_machines
 from stoker_hostagent.vm import GoneReason, Shape, Vm, VmSettings, VmState
 from stoker_service.errors import StokerError
+
+from tests.system.images import guest_image
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount shares")
 
@@ -67,21 +68,13 @@ class Events:
         raise AssertionError(f"{container} in {vm_id} printed {lines}")
 
 
-@pytest.fixture(scope="session")
-def images_dir() -> Path:
-    """Where there is an image of this checkout; it is built where it is missing."""
-    default = os.environ.get("STOKER_HOSTAGENT_IMAGES_DIR", "/var/lib/stoker/images")
-    command = [sys.executable, "-m", "stoker_guest_image", "build", "--images-dir", default]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=600)
-    return Path(default)
-
-
 @pytest.fixture
-def settings(images_dir: Path) -> Iterator[VmSettings]:
+def settings() -> Iterator[VmSettings]:
     """A host of the test's own, of which nothing is left."""
     # Below pytest's own directories QEMU's user could not reach the sockets, whose paths must also be short.
     state_dir = Path(tempfile.mkdtemp(prefix="stoker-vm-"))
-    made = VmSettings(f"test-{os.getpid()}", state_dir, images_dir, create_timeout_s=100)
+    image = guest_image()
+    made = VmSettings(f"test-{os.getpid()}", state_dir, image.parent, image.name, create_timeout_s=100)
     yield made
     asyncio.run(cleanup.run(made))
     shutil.rmtree(state_dir)
@@ -261,7 +254,7 @@ async def test_a_later_host_agent_takes_over_what_is_whole_and_removes_the_rest(
 
 
 async def test_a_vm_that_does_not_boot_shows_why_and_leaves_nothing(settings: VmSettings) -> None:
-    image = find_image(settings.images_dir)
+    image = find_image(settings.images_dir, settings.image)
     broken = settings.state_dir / "images" / "broken"
     broken.mkdir(parents=True)
     for file in (image.kernel, image.initrd, image.root):
@@ -270,7 +263,7 @@ async def test_a_vm_that_does_not_boot_shows_why_and_leaves_nothing(settings: Vm
         json.dumps({"id": "broken", "kernel_cmdline": "console=ttyS0 panic=-1 rdinit=/none init=/none", "runtimes": []})
     )
     events = Events()
-    async with machines_of(replace(settings, images_dir=broken.parent), events) as machines:
+    async with machines_of(replace(settings, images_dir=broken.parent, image="broken"), events) as machines:
         with pytest.raises(StokerError, match="Kernel panic") as failed:
             await machines.create(VM, SHAPE)
         assert failed.value.reason == "VM_CREATE_FAILED"
