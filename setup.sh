@@ -30,7 +30,7 @@ packages=(
     # Building the guest image.
     debian-archive-keyring erofs-utils mmdebstrap
 )
-[ "${1:-}" != test ] || packages+=(cpio postgresql)
+[ "${1:-}" != test ] || packages+=(cpio postgresql zip)
 
 is_installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
 
