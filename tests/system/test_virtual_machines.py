@@ -27,7 +27,11 @@ from stoker_service.errors import StokerError
 
 from tests.system.images import guest_image
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount shares")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount shares"),
+    # `stoker up` sees to it that libvirt runs.
+    pytest.mark.usefixtures("system"),
+]
 
 SHAPE = Shape(1, 512)
 VM = "vm-0123456789ab"
