@@ -28,9 +28,9 @@ packages=(
     # Running virtual machines.
     libvirt-clients libvirt-daemon-system qemu-system-x86
     # Building the guest image.
-    busybox-static cpio debian-archive-keyring erofs-utils kmod mmdebstrap zstd
+    debian-archive-keyring erofs-utils mmdebstrap
 )
-[ "${1:-}" != test ] || packages+=(postgresql)
+[ "${1:-}" != test ] || packages+=(cpio postgresql zip)
 
 is_installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
 

@@ -20,7 +20,8 @@ from stoker_hostagent.template_making import Preparation
 from stoker_hostagent.virtual_machines import VirtualMachines, running_virtual_machines
 from stoker_hostagent.vm import Shape, VmSettings
 
-from tests.system.vm_host import Events, built_images
+from tests.system.images import guest_image
+from tests.system.vm_host import Events
 
 ROUNDS = 7
 SHAPE = Shape(1, 512)
@@ -76,7 +77,7 @@ def main() -> int:
     # QEMU's user must get to the sockets, whose paths must be short.
     state_dir = Path(tempfile.mkdtemp(prefix="stoker-bench-"))
     state_dir.chmod(0o755)
-    settings = VmSettings("bench", state_dir, built_images(), template_shapes=(SHAPE,))
+    settings = VmSettings("bench", state_dir, guest_image().parent, guest_image().name, template_shapes=(SHAPE,))
     try:
         return asyncio.run(measure(settings))
     finally:

@@ -65,9 +65,12 @@ class RuntimeChannel:
     def write(self, header: Header, body: bytes = b"") -> None:
         """Sends a message without waiting for room, as is right for a short one."""
         text = json.dumps(header, separators=(",", ":")).encode()
-        self._writer.write(_SIZES.pack(len(text), len(body)) + text)
-        if body:
+        start = _SIZES.pack(len(text), len(body)) + text
+        if len(body) > BUFFER_BYTES:
+            self._writer.write(start)
             self._writer.write(body)
+        else:
+            self._writer.write(start + body)
 
     async def receive(self, max_body_bytes: int = 0) -> Message:
         """Waits for a message.

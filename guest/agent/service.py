@@ -21,8 +21,9 @@ from agent.tracing import Span
 NAME = "stoker.guest.v1.GuestService"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-RESERVED_MIB = 96
-"""What the kernel and this agent need."""
+RESERVED_MIB = 80
+"""What the kernel and this agent need: 40 of them while nothing happens (QEMU, 512 MiB, November 2026), the rest for
+the largest requests and responses on their way."""
 
 ATTACHED_S = 10.0
 """How long a share that is to be mounted may take to be attached, in seconds."""

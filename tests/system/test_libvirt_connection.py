@@ -12,6 +12,9 @@ from stoker_hostagent import libvirt_connection
 from stoker_hostagent.libvirt_connection import LibvirtConnection, NoSuchDomain, connected
 from stoker_service.errors import StokerError
 
+# `stoker up` sees to it that libvirt runs.
+pytestmark = pytest.mark.usefixtures("system")
+
 URI = "qemu:///system"
 LIBVIRT_SOCKET = Path("/run/libvirt/libvirt-sock")
 

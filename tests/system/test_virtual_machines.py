@@ -24,7 +24,11 @@ from stoker_service.errors import StokerError
 
 from tests.system.vm_host import Events, machines_of, own_host
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount shares")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount shares"),
+    # `stoker up` sees to it that libvirt runs.
+    pytest.mark.usefixtures("system"),
+]
 
 SHAPE = Shape(1, 512)
 VM = "vm-0123456789ab"
@@ -217,7 +221,7 @@ async def test_a_later_host_agent_takes_over_what_is_whole_and_removes_the_rest(
 
 
 async def test_a_vm_that_does_not_boot_shows_why_and_leaves_nothing(settings: VmSettings) -> None:
-    image = find_image(settings.images_dir)
+    image = find_image(settings.images_dir, settings.image)
     broken = settings.state_dir / "images" / "broken"
     broken.mkdir(parents=True)
     for file in (image.kernel, image.initrd, image.root):
@@ -226,7 +230,7 @@ async def test_a_vm_that_does_not_boot_shows_why_and_leaves_nothing(settings: Vm
         json.dumps({"id": "broken", "kernel_cmdline": "console=ttyS0 panic=-1 rdinit=/none init=/none", "runtimes": []})
     )
     events = Events()
-    async with machines_of(replace(settings, images_dir=broken.parent), events) as machines:
+    async with machines_of(replace(settings, images_dir=broken.parent, image="broken"), events) as machines:
         with pytest.raises(StokerError, match="Kernel panic") as failed:
             await machines.create(VM, SHAPE)
         assert failed.value.reason == "VM_CREATE_FAILED"

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +12,8 @@ from stoker_hostagent import cleanup
 from stoker_hostagent.template_making import NO_PREPARATION, Preparation
 from stoker_hostagent.virtual_machines import VirtualMachines, running_virtual_machines
 from stoker_hostagent.vm import GoneReason, Vm, VmSettings, VmState
+
+from tests.system.images import guest_image
 
 
 class Events:
@@ -38,20 +38,15 @@ class Events:
         raise AssertionError(f"{container} in {vm_id} printed {lines}")
 
 
-def built_images() -> Path:
-    """Where there is an image of this checkout; it is built where it is missing."""
-    default = os.environ.get("STOKER_HOSTAGENT_IMAGES_DIR", "/var/lib/stoker/images")
-    command = [sys.executable, "-m", "stoker_guest_image", "build", "--images-dir", default]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=600)
-    return Path(default)
-
-
 @contextmanager
 def own_host() -> Generator[VmSettings]:
     """The settings of a host of which nothing is left. It has no templates, unless they are changed."""
     # Below pytest's own directories QEMU's user could not reach the sockets, whose paths must also be short.
     state_dir = Path(tempfile.mkdtemp(prefix="stoker-vm-"))
-    made = VmSettings(f"test-{os.getpid()}", state_dir, built_images(), create_timeout_s=100, templates_mib=0)
+    image = guest_image()
+    made = VmSettings(
+        f"test-{os.getpid()}", state_dir, image.parent, image.name, create_timeout_s=100, templates_mib=0
+    )
     yield made
     asyncio.run(cleanup.run(made))
     shutil.rmtree(state_dir)

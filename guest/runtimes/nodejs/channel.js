@@ -18,8 +18,11 @@ class Channel {
     const sizes = Buffer.alloc(SIZES_BYTES);
     sizes.writeUInt32BE(text.length, 0);
     sizes.writeUInt32BE(body.length, 4);
-    this._socket.write(Buffer.concat([sizes, text]));
+    this._socket.cork();
+    this._socket.write(sizes);
+    this._socket.write(text);
     if (body.length > 0) this._socket.write(body);
+    this._socket.uncork();
   }
 
   async *messages() {

@@ -72,13 +72,17 @@ class Client:
             TimeoutError: The peer didn't answer within `timeout_s` seconds.
             ConnectionLost: The connection broke.
         """
+        why = None
         try:
             async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
                 asking = group.create_task(self._ask())
                 await self._await_echo()
                 asking.cancel()
         except* ConnectionLost as lost:
-            raise ConnectionLost(str(lost.exceptions[0])) from None
+            # Before Python 3.11.4 what is raised here would be put into a group.
+            why = str(lost.exceptions[0])
+        if why is not None:
+            raise ConnectionLost(why)
         self._lost = None
 
     async def _ask(self) -> None:

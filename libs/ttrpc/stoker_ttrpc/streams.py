@@ -107,9 +107,10 @@ class FrameSender:
         Raises:
             ConnectionLost: The peer is gone.
         """
-        await self._send(
-            (frame.header(), frame.payload), self._long if len(frame.payload) > BULK_BYTES else self._short
-        )
+        if len(frame.payload) > BULK_BYTES:
+            await self._send((frame.header(), frame.payload), self._long)
+        else:
+            await self._send((frame.to_bytes(),), self._short)
 
     async def send_bytes(self, data: bytes) -> None:
         """Sends bytes that are no frame, as `send` does."""

@@ -10,6 +10,9 @@ from typing import Any
 
 FILE = 3
 
+JOINED_BYTES = 64 * 1024
+"""Bodies up to this length are sent with their header in one go."""
+
 _SIZES = struct.Struct(">II")
 
 
@@ -20,16 +23,20 @@ class Channel:
         self.socket = socket.socket(fileno=FILE)
         # Programs that the function starts have no business here.
         self.socket.set_inheritable(False)
+        self._reader = self.socket.makefile("rb")
         # What several threads of a function print at once must not get mixed up.
         self._sending = threading.Lock()
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Sends a message."""
         text = json.dumps(header).encode()
+        start = _SIZES.pack(len(text), len(body)) + text
         with self._sending:
-            self.socket.sendall(_SIZES.pack(len(text), len(body)) + text)
-            if body:
+            if len(body) > JOINED_BYTES:
+                self.socket.sendall(start)
                 self.socket.sendall(body)
+            else:
+                self.socket.sendall(start + body)
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """Waits for a message: its header and its body.
@@ -52,14 +59,10 @@ class Channel:
         return header, await reader.readexactly(body_size)
 
     def _read(self, size: int) -> bytes:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            try:
-                received = self.socket.recv_into(view)
-            except ConnectionResetError:
-                received = 0
-            if not received:
-                raise EOFError("the guest agent is gone")
-            view = view[received:]
-        return bytes(data)
+        try:
+            data = self._reader.read(size)
+        except ConnectionResetError:
+            data = b""
+        if len(data) < size:
+            raise EOFError("the guest agent is gone")
+        return data
