@@ -34,10 +34,13 @@ format: setup ## Formats all Python.
 bench: setup ## Measures speed, as ratios to a floor of the same run.
 	@for benchmark in benchmarks/*.py; do $(BIN)/python "$$benchmark" || exit 1; done
 
+simulate: setup-test ## Compares the scheduler's policy with simpler ones in a simulated fleet; about half an hour.
+	@$(BIN)/python -m tests.simulation $(ARGS)
+
 lock: setup ## Writes requirements.lock anew from the projects' dependencies.
 	@$(BIN)/uv lock -q && $(BIN)/uv export -q --format requirements-txt --no-emit-workspace --no-header -o requirements.lock
 
 clean: ## Removes what the build made.
-	@rm -rf .venv libs/protos/stoker_protos .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .build libs/protos/stoker_protos .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo down setup setup-test test test-fast check format bench lock clean
+.PHONY: help demo down setup setup-test test test-fast check format bench simulate lock clean

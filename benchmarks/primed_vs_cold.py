@@ -45,7 +45,7 @@ from waterfall import draw
 CODE = "def handler(event, context):\n    return {number}\n"
 STARTS = 7
 FIRST_S = 120.0
-REFILL_S = 40.0
+REFILL_S = 90.0
 LOOK_AGAIN_S = 0.1
 SETTINGS = {
     "STOKER_HOSTAGENT_TEMPLATES_MIB": "0",
@@ -53,6 +53,8 @@ SETTINGS = {
     "STOKER_SCHEDULER_WARMING_VMS_MOST": "0",
     # All functions find room in one VM.
     "STOKER_SCHEDULER_VM_MEMORY_MIB": "1024",
+    # The first function waits for the boot.
+    "STOKER_SCHEDULER_MAX_WAIT_S": "110",
     "OTEL_EXPORTER_OTLP_INSECURE": "true",
     # Only what is traced here is recorded.
     "OTEL_TRACES_SAMPLER_ARG": "0",

@@ -24,6 +24,8 @@ from tests.system.images import guest_image
 from tests.system.vm_host import Events
 
 ROUNDS = 7
+ENOUGH_S = 150
+"""When no further round is begun: on a busy machine there are fewer."""
 SHAPE = Shape(1, 512)
 LIMIT = 5.0
 READY_S = 150
@@ -59,10 +61,12 @@ async def measure(settings: VmSettings) -> int:
         (memory,) = (settings.state_dir / "templates").glob("*/memory")
         print(f"template: {memory.stat().st_size >> 20} MiB, made in {time.monotonic() - begun_s:.1f} s", flush=True)
         for number in range(ROUNDS):
+            if time.monotonic() - begun_s > ENOUGH_S and number > 1:
+                break
             boots_s.append(await seconds_to_make(booted, number, is_clone=False))
             clones_s.append(await seconds_to_make(cloned, number, is_clone=True))
             print(f"round {number}: booted in {boots_s[-1]:.2f} s, cloned in {clones_s[-1]:.2f} s", flush=True)
-    figures = f"booted {spread(boots_s)}, cloned {spread(clones_s)} of {ROUNDS} each"
+    figures = f"booted {spread(boots_s)}, cloned {spread(clones_s)} of {len(boots_s)} each"
     bar = Bar("boot/clone", median(boots_s) / median(clones_s), LIMIT, is_at_least=True)
     return conclude("template_vs_boot", figures, [bar])
 

@@ -245,10 +245,10 @@ class Container:
             try:
                 await sharing.listen()
             except ChannelClosed:
-                self.is_given_up = not self.is_killed
+                self.is_given_up |= not self.is_killed
                 failure = failures.exited(await self._end(), "the invocation", self.memory_mib)
             except ChannelMisused as error:
-                self.is_given_up = not self.is_killed
+                self.is_given_up |= not self.is_killed
                 failure = await self._misused(str(error))
         except TimeoutError:
             failure = failures.misused("nothing after it was killed")

@@ -36,6 +36,10 @@ class CallMeter(Protocol):
         """A call found its container, in a VM that had been made at that time."""
         ...
 
+    def leased(self) -> None:
+        """The scheduler granted a lease."""
+        ...
+
     def ended(self, call: Call, how: str) -> None:
         """A call has ended: `answered`, `lost`, `cancelled`, or the reason for which it was not run."""
         ...
@@ -62,7 +66,7 @@ class SimulatedFrontend:
             delay_s: How long the next message to the scheduler takes, in seconds.
         """
         self.holder = holder
-        self._source = _Scheduler(holder, capacity, delay_s)
+        self._source = _Scheduler(holder, capacity, delay_s, meter.leased)
         self._hosts = hosts
         self._meter = meter
         self._loop = asyncio.get_running_loop()
@@ -139,10 +143,13 @@ class SimulatedFrontend:
 class _Scheduler:
     """The scheduler's own servicer, called without a network, as the frontend's `LeaseSource`."""
 
-    def __init__(self, holder: str, capacity: CapacityServicer, delay_s: Callable[[], float]) -> None:
+    def __init__(
+        self, holder: str, capacity: CapacityServicer, delay_s: Callable[[], float], leased: Callable[[], None]
+    ) -> None:
         self._holder = holder
         self._capacity = capacity
         self._delay_s = delay_s
+        self._leased = leased
         self._specs: dict[str, codestore_pb2.VersionSpec] = {}
 
     def is_away(self) -> bool:
@@ -154,6 +161,7 @@ class _Scheduler:
             spec = self._specs[version.uid] = codestore_pb2.VersionSpec.FromString(version.spec)
         request = capacity_pb2.AcquireContainerRequest(spec=spec, holder=self._holder)
         response = await self._call(self._capacity.AcquireContainer, request, wait_s)
+        self._leased()
         lease = response.lease
         return Grant(
             Lease(lease.id, version.uid, lease.container, lease.vm, lease.host, lease.host_address),

@@ -50,6 +50,8 @@ class Measures:
     """The same by tenant."""
     commands: int = 0
     created_containers: int = 0
+    leases: int = 0
+    """How many leases the scheduler granted."""
     samples: list[Sample] = field(default_factory=list[Sample])
     cpu_s: float = 0.0
     """The processor time that the run took, in seconds."""
@@ -76,6 +78,11 @@ class Measures:
         """Memory that VMs took while nothing ran in it, in GiB hours."""
         return (self.allocated_mib_s - self.running_mib_s) / MIB_S_PER_GIB_H
 
+    @property
+    def allocated_gib_h(self) -> float:
+        """Memory that VMs took, in GiB hours."""
+        return self.allocated_mib_s / MIB_S_PER_GIB_H
+
     def wait_s(self, share: float) -> float:
         """The time within which this share of the calls had their container, in seconds."""
         waited = sorted(self.waits_s)
@@ -91,6 +98,10 @@ class Measures:
         """Containers of so much more memory run something from now on."""
         self._integrate()
         self.running_mib += mib
+
+    def leased(self) -> None:
+        """The scheduler granted a lease."""
+        self.leases += 1
 
     def note(self, event: str) -> None:
         """Something was commanded."""

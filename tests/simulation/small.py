@@ -15,6 +15,8 @@ QUIET_S = 200.0
 """After this time without calls everything that was kept for some has been given up, in seconds."""
 SETTINGS = SchedulerSettings(
     container_idle_s=20.0,
+    container_idle_least_s=10.0,
+    container_idle_most_s=40.0,
     vm_idle_s=10.0,
     recovery_s=1.0,
     vm_timeout_s=20.0,

@@ -63,7 +63,7 @@ def handler(event, context):
     return "slept"
 """
 KEPT_S = 60
-"""How long it may take until a container is kept loaded."""
+"""How long it may take until a container is there, or gone, in seconds."""
 
 
 @pytest.fixture
@@ -146,6 +146,19 @@ async def test_one_that_blocks_all_others_is_killed_with_them(aio_client: stoker
     after = await aio_client.invoke(shared, {"do": "answer"}, timeout_s=120)
     assert after.json() == "fine"
     assert after.container != first.container
+
+
+async def test_one_that_blocks_after_its_caller_has_left_costs_no_later_invocation(
+    aio_client: stoker.aio.Client, system: RunningStoker, shared: str
+) -> None:
+    blocked = (await aio_client.invoke(shared, {"do": "answer"}, timeout_s=120)).container
+    with pytest.raises(DeadlineExceeded):
+        await aio_client.invoke(shared, {"do": "block"}, timeout_s=1)
+    begun_s = time.monotonic()
+    while any(container.id == blocked for container in (await asyncio.to_thread(system.fleet)).containers):
+        assert time.monotonic() - begun_s < KEPT_S, "the container lives on"
+        await asyncio.sleep(0.2)
+    assert (await aio_client.invoke(shared, {"do": "answer"}, timeout_s=120)).json() == "fine"
 
 
 async def test_a_handler_that_cannot_share_is_refused_with_what_to_do(

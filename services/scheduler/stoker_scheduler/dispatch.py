@@ -5,7 +5,7 @@ count on the same memory or container, and returns what is to be done about it i
 that what has changed since the last round can serve, so its cost does not grow with the number of those that wait.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -286,23 +286,20 @@ class Dispatcher:
     def _make_room(self, now_s: float, decisions: list[Decision]) -> None:
         """Ends what is not in use, for those who found no room."""
         self._is_wanting_new, self._fallen_idle, self._made_room_s = False, self.fleet.fallen_idle, now_s
-        eviction = Eviction(self.fleet)
-        for tenant in self._with_prospects(eviction):
-            for ticket in self._wanting.in_order(tenant):
-                if self._is_hopeless(tenant, eviction):
-                    break
-                decisions.extend(self._room_for(ticket, eviction, now_s))
-
-    def _with_prospects(self, eviction: Eviction) -> Iterable[str]:
-        """The tenants for which something can perhaps be ended, in turn."""
+        eviction, least_mib = Eviction(self.fleet), self._wanting.least_mib()
+        may_end_vms = not eviction.is_hopeless_on_hosts(least_mib)
         wanting = self._wanting.tenants()
-        if eviction.is_hopeless_on_hosts(self._wanting.least_mib()):
-            return [tenant for tenant in wanting if eviction.has_own(tenant)]
-        return [tenant for tenant in self.waiting.tenants() if tenant in wanting]
-
-    def _is_hopeless(self, tenant: str, eviction: Eviction) -> bool:
-        least_mib = self._wanting.least_of_mib(tenant)
-        return eviction.is_hopeless_on_hosts(least_mib) and eviction.is_hopeless_in_vms(tenant, least_mib)
+        for tenant in [tenant for tenant in self.waiting.in_turn() if tenant in wanting]:
+            if not may_end_vms and not eviction.has_own(tenant):
+                continue
+            for ticket in self._wanting.in_order(tenant):
+                decisions.extend(self._room_for(ticket, eviction, now_s))
+                may_end_vms = may_end_vms and not eviction.is_hopeless_on_hosts(least_mib)
+                least_of_mib = self._wanting.least_of_mib(tenant)
+                if eviction.is_hopeless_in_vms(tenant, least_of_mib) and (
+                    not may_end_vms or eviction.is_hopeless_on_hosts(least_of_mib)
+                ):
+                    break
 
     def _room_for(self, ticket: Ticket, eviction: Eviction, now_s: float) -> list[Decision]:
         """Makes room for all demands of a version for which nothing is being made."""
