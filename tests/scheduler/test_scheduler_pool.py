@@ -167,7 +167,7 @@ def test_the_pool_follows_the_demand_for_vms() -> None:
         dispatcher.round(float(second), may_refuse=True)
         dispatcher.fill_pool(policy, float(second))
     pooled = fleet.memory.pooled_in_all(SHAPE)
-    assert pooled == wanted_size(dispatcher.trend_of(SHAPE), BOOT_S, policy.probability)
+    assert pooled == wanted_size(dispatcher.pool_demand.trend_of(SHAPE), BOOT_S, policy.probability)
     assert 20 < pooled < 60
 
 
