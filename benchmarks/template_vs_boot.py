@@ -17,8 +17,9 @@ from measuring import Bar, conclude, machine, percentile
 from stoker_hostagent import cleanup
 from stoker_hostagent.blanks import prepare_template
 from stoker_hostagent.template_making import Preparation
-from stoker_hostagent.virtual_machines import VirtualMachines, running_virtual_machines
+from stoker_hostagent.virtual_machines import VirtualMachines
 from stoker_hostagent.vm import Shape, VmSettings
+from stoker_hostagent.vm_assembly import running_virtual_machines
 
 from tests.system.images import guest_image
 from tests.system.vm_host import Events

@@ -50,6 +50,10 @@ class SchedulerClient:
         request = capacity_pb2.RenewLeasesRequest(lease_ids=lease_ids)
         return list((await self._capacity.RenewLeases(request, timeout=WAIT_S)).ended_lease_ids)
 
+    async def usage(self, function: str = "hello", tenant: str = "acme") -> capacity_pb2.GetUsageResponse:
+        request = capacity_pb2.GetUsageRequest(tenant=tenant, function=function)
+        return await self._capacity.GetUsage(request, timeout=WAIT_S)
+
     async def hosts(self) -> list[str]:
         response = await self._capacity.ListHosts(capacity_pb2.ListHostsRequest(), timeout=WAIT_S)
         return [f"{host.id} {host.address}" for host in response.hosts]

@@ -9,7 +9,7 @@ from typing import TypeVar
 import grpc.aio
 from google.protobuf.message import Message
 from stoker_protos.scheduler.v1 import hosts_pb2, hosts_pb2_grpc
-from stoker_protos.v1 import invocations_pb2
+from stoker_protos.v1 import invocations_pb2, versions_pb2
 
 from tests.scheduler.values import RESERVE_MIB
 
@@ -31,6 +31,8 @@ class ScriptedHost:
         """All that was commanded, in order."""
         self.failures: defaultdict[str, deque[str]] = defaultdict(deque)
         """By kind of command, the reasons with which the next ones fail; an empty one is never answered."""
+        self.blanks: dict[int, int] = {}
+        """The blank containers that a VM has, by runtime; each new VM is a clone of a template that had them."""
         self.load_errors: deque[invocations_pb2.FunctionError] = deque()
         """How loading the code fails, for the next containers."""
         self.gates: defaultdict[str, asyncio.Event] = defaultdict(_open_gate)
@@ -124,10 +126,22 @@ class ScriptedHost:
             await self.report(container_gone=gone)
         else:
             result.init_ms = 12.5 if kind == "create_container" else 0
+            result.is_clone = kind == "create_vm" and bool(self.blanks)
+            result.start = self._start(command)
             await self._do(command)
         await self.report(result=result)
         async with self._changed:
             self._changed.notify_all()
+
+    def _start(self, command: hosts_pb2.ConnectResponse) -> invocations_pb2.StartKind.ValueType:
+        """How a container comes to be: primed where its VM has a blank one, which it uses up."""
+        if command.WhichOneof("command") != "create_container":
+            return invocations_pb2.START_KIND_UNSPECIFIED
+        for blank in self.vms[command.create_container.vm].blanks:
+            if blank.runtime == command.create_container.spec.runtime and blank.count > 0:
+                blank.count -= 1
+                return invocations_pb2.START_KIND_PRIMED
+        return invocations_pb2.START_KIND_COLD
 
     async def _do(self, command: hosts_pb2.ConnectResponse) -> None:
         match command.WhichOneof("command"):
@@ -140,6 +154,10 @@ class ScriptedHost:
                         shape=create.shape,
                         state=hosts_pb2.VM_STATE_WARMING,
                         container_memory_mib=memory_mib,
+                        blanks=[
+                            hosts_pb2.BlankContainers(runtime=versions_pb2.Runtime.ValueType(runtime), count=number)
+                            for runtime, number in self.blanks.items()
+                        ],
                     )
                 )
             case "assign_vm":

@@ -4,15 +4,16 @@ import asyncio
 
 import grpc.aio
 import pytest
-from stoker_protos.scheduler.v1 import hosts_pb2
+from stoker_protos.scheduler.v1 import capacity_pb2, hosts_pb2
 from stoker_protos.v1 import invocations_pb2
 from stoker_service.errors import ErrorKind
 
 from tests.scheduler.scheduler_client import a_scheduler
 from tests.scheduler.scripted_host import WAIT_S, ScriptedHost
-from tests.scheduler.values import VM_MIB, a_spec
+from tests.scheduler.values import PYTHON, VM_MIB, a_spec
 
 COLD, WARM = invocations_pb2.START_KIND_COLD, invocations_pb2.START_KIND_WARM
+PRIMED = invocations_pb2.START_KIND_PRIMED
 
 
 def kinds(host: ScriptedHost) -> list[str | None]:
@@ -39,6 +40,51 @@ async def test_the_search_order_from_a_new_vm_to_a_warm_container() -> None:
         assert (warm.start, warm.init_ms, warm.lease.container) == (WARM, 0, cold.lease.container)
         assert warm.lease.id != cold.lease.id
         assert host.containers[warm.lease.container].lease_id == warm.lease.id
+
+
+async def test_a_blank_container_makes_a_primed_start() -> None:
+    host = ScriptedHost()
+    host.blanks = {PYTHON: 1}
+    async with a_scheduler() as scheduler, host.connected(scheduler.channel):
+        spec = a_spec(memory_mib=64)
+        grants = [await scheduler.acquire(spec) for _ in range(2)]
+        assert [grant.start for grant in grants] == [PRIMED, COLD]
+        assert [grant.init_ms for grant in grants] == [12.5, 12.5]
+
+
+async def test_usage_counts_a_functions_containers_by_version_and_who_waits() -> None:
+    host = ScriptedHost(memory_mib=512)
+    async with a_scheduler() as scheduler, host.connected(scheduler.channel):
+        first = await scheduler.acquire(a_spec(uid="u1", memory_mib=100, number=1))
+        await scheduler.acquire(a_spec(uid="u1", memory_mib=100, number=1))
+        await scheduler.acquire(a_spec(uid="u2", memory_mib=100, number=2))
+        await scheduler.release(first.lease)
+        waiting = scheduler.acquire(a_spec(uid="u3", memory_mib=400, number=3))
+        async with asyncio.timeout(WAIT_S):
+            while (usage := await scheduler.usage()).waiting == 0:
+                pass
+        assert [(one.version, one.loaded, one.leased, one.creating) for one in usage.versions][-1] == (2, 1, 1, 0)
+        assert await scheduler.usage("another") == capacity_pb2.GetUsageResponse()
+        waiting.cancel()
+
+
+async def test_several_frontends_share_containers_and_never_one_at_the_same_time() -> None:
+    host = ScriptedHost()
+    async with a_scheduler() as scheduler, host.connected(scheduler.channel):
+        spec = a_spec(memory_mib=64)
+        holders = [f"f{number % 3}" for number in range(12)]
+        grants = await asyncio.gather(*(scheduler.acquire(spec, holder) for holder in holders))
+        assert len({grant.lease.container for grant in grants}) == 12
+        for grant, holder in zip(grants, holders, strict=True):
+            assert host.containers[grant.lease.container].holder == holder
+        await host.report(holder_gone=hosts_pb2.HolderGone(holder="f0"))
+        await scheduler.until(lambda fleet: [c.state for c in fleet.containers].count("idle") == 4)
+        again = await asyncio.gather(*(scheduler.acquire(spec, "f3") for _ in range(4)))
+        gone = {grant.lease.container for grant, holder in zip(grants, holders, strict=True) if holder == "f0"}
+        assert {grant.lease.container for grant in again} == gone
+        kept = [grant.lease.id for grant, holder in zip(grants, holders, strict=True) if holder != "f0"]
+        assert await scheduler.renew(*kept, *(grant.lease.id for grant in again)) == []
+        assert host.count("create_container") == 12
 
 
 async def test_a_vm_of_the_warming_pool_is_given_to_the_tenant_and_replaced() -> None:

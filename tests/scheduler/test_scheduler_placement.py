@@ -25,7 +25,18 @@ from stoker_scheduler.placement import (
 from stoker_scheduler.waiting import Waiting
 from stoker_scheduler.warming_pool import PoolPolicy
 
-from tests.scheduler.values import RESERVE_MIB, SHAPE, VM_MIB, a_demand, a_fleet, a_version, put_container, put_vm
+from tests.scheduler.values import (
+    NODEJS,
+    PYTHON,
+    RESERVE_MIB,
+    SHAPE,
+    VM_MIB,
+    a_demand,
+    a_fleet,
+    a_version,
+    put_container,
+    put_vm,
+)
 
 IDLE, LEASED, CREATING = ContainerState.IDLE, ContainerState.LEASED, ContainerState.CREATING
 
@@ -110,6 +121,46 @@ def test_an_idle_container_in_the_fullest_vm_is_used_first() -> None:
     assert place(a_demand(), fleet) == UseContainer("c-2")
 
 
+def test_a_vm_with_a_blank_of_the_runtime_comes_before_a_tighter_one_without() -> None:
+    fleet = a_fleet(4096)
+    put_vm(fleet, "vm-tight", tenant="acme", blanks=((NODEJS, 1),))
+    put_container(fleet, "c-1", "vm-tight", a_version("x", artifact="x"), LEASED)
+    put_vm(fleet, "vm-blank", tenant="acme", blanks=((PYTHON, 1),))
+    assert place(Demand(a_version(artifact="y"), "f"), fleet) == AddContainer("vm-blank")
+    assert place(Demand(a_version(artifact="y", runtime=NODEJS), "f"), fleet) == AddContainer("vm-tight")
+    # A step of the search comes before what is preferred within one.
+    assert place(Demand(a_version("new", artifact="x", runtime=NODEJS), "f"), fleet) == AddContainer("vm-tight")
+
+
+def test_a_blank_that_a_container_is_to_get_is_not_promised_twice() -> None:
+    fleet = a_fleet(4096)
+    put_vm(fleet, "vm-1", blanks=((PYTHON, 1),))
+    put_vm(fleet, "vm-2", tenant="acme", blanks=((PYTHON, 1),))
+    put_vm(fleet, "vm-3", tenant="acme", blanks=((PYTHON, 1),))
+    found: list[Any] = []
+    for number in range(3):
+        placement = place(Demand(a_version(f"v{number}", memory_mib=64), "f"), fleet)
+        assert isinstance(placement, AddContainer)
+        found.append(placement.vm)
+        put_container(fleet, f"c-{number}", placement.vm, a_version(f"v{number}", memory_mib=64), CREATING)
+    assert found == ["vm-2", "vm-3", "vm-2"]
+
+
+def test_a_vm_takes_only_so_many_containers_for_each_processor() -> None:
+    fleet = Fleet(SHAPE, RESERVE_MIB, containers_per_vcpu=2)
+    fleet.add_host(Host("h1", "127.0.0.1:1", 4096))
+    put_vm(fleet, "vm-1", tenant="acme")
+    put_vm(fleet, "vm-2", tenant="acme", shape=Shape(2, 512))
+    for number in range(6):
+        placement = place(Demand(a_version(f"v{number}", memory_mib=10), "f"), fleet)
+        assert isinstance(placement, AddContainer)
+        put_container(fleet, f"c-{number}", placement.vm, a_version(f"v{number}", memory_mib=10), LEASED)
+    assert [len(fleet.containers_in(vm)) for vm in ("vm-1", "vm-2")] == [2, 4]
+    assert place(Demand(a_version("next", memory_mib=10), "f"), fleet) == CreateVm("h1", SHAPE)
+    fleet.remove_container("c-5", 0.0)
+    assert place(Demand(a_version("next", memory_mib=10), "f"), fleet) == AddContainer("vm-2")
+
+
 @pytest.mark.parametrize(
     ("memory_mib", "vm_mib"),
     [(VM_MIB, 512), (VM_MIB + 1, 1024), (900, 2048), (1024 - RESERVE_MIB - 512 // 32, 1024)],
@@ -154,18 +205,22 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 TENANTS, SIZES = ("acme", "other", "third"), (64, 128, 200, 400, 500, 900)
 ALL_VERSIONS = [
-    a_version(f"{tenant}-{size}-{artifact}", tenant, size, artifact)
+    a_version(f"{tenant}-{size}-{artifact}", tenant, size, artifact, PYTHON if artifact == "a" else NODEJS)
     for tenant in TENANTS
     for size in SIZES
     for artifact in "ab"
 ]
 versions = st.sampled_from(ALL_VERSIONS)
+CONTAINERS_PER_VCPU = 3
+BLANKS = ((), ((PYTHON, 1),), ((NODEJS, 1), (PYTHON, 2)))
 
 
 @st.composite
 def fleets(draw: st.DrawFn) -> Fleet:
-    """Fleets that keep within their memory, whatever is in them."""
-    fleet = a_fleet(*draw(st.lists(st.sampled_from((256, 512, 1024, 3072)), max_size=4)))
+    """Fleets that keep within their memory and processors, whatever is in them."""
+    fleet = Fleet(SHAPE, RESERVE_MIB, containers_per_vcpu=CONTAINERS_PER_VCPU)
+    for number, memory_mib in enumerate(draw(st.lists(st.sampled_from((256, 512, 1024, 3072)), max_size=4))):
+        fleet.add_host(Host(f"h{number}", f"127.0.0.1:{number}", memory_mib))
     ids = count(1)
     for host in list(fleet.hosts):
         for shape in draw(st.lists(st.sampled_from((SHAPE, Shape(1, 1024))), max_size=4)):
@@ -174,9 +229,9 @@ def fleets(draw: st.DrawFn) -> Fleet:
             vm = f"vm-{next(ids)}"
             state = draw(st.sampled_from(VmState))
             tenant = draw(st.sampled_from(TENANTS if state >= VmState.ASSIGNING else ("", *TENANTS)))
-            put_vm(fleet, vm, host.id, tenant=tenant, state=state, shape=shape)
+            put_vm(fleet, vm, host.id, tenant=tenant, state=state, shape=shape, blanks=draw(st.sampled_from(BLANKS)))
             for version in draw(st.lists(versions, max_size=4)) if tenant else ():
-                if version.tenant == tenant and version.memory_mib <= fleet.vm_free_mib(vm):
+                if version.tenant == tenant and version.memory_mib <= fleet.vm_room(vm).memory_mib:
                     is_active = state is VmState.ACTIVE
                     container_state = draw(st.sampled_from(ContainerState)) if is_active else CREATING
                     put_container(fleet, f"c-{next(ids)}", vm, version, container_state)
@@ -190,11 +245,23 @@ def fits_somewhere(version: Version, fleet: Fleet) -> bool:
     for vm in fleet.vms:
         is_open = vm.state is not VmState.ENDING
         is_free = vm.tenant == version.tenant or (not vm.tenant and vm.state in (VmState.CREATING, VmState.WARMING))
-        if is_open and is_free and free_of_vm(fleet, vm) >= version.memory_mib:
+        if is_open and is_free and has_slot(fleet, vm) and free_of_vm(fleet, vm) >= version.memory_mib:
             return True
     shapes = [Shape(1, 512 << power) for power in range(4)]
     fitting = [shape for shape in shapes if fleet.container_memory_mib(shape) >= version.memory_mib]
     return any(free_of_host(fleet, host) >= fitting[0].memory_mib for host in fleet.hosts)
+
+
+def has_slot(fleet: Fleet, vm: Vm) -> bool:
+    return sum(container.vm == vm.id for container in fleet.containers) < CONTAINERS_PER_VCPU * vm.shape.vcpus
+
+
+def has_blank(fleet: Fleet, vm: Vm, version: Version) -> bool:
+    creating = sum(
+        container.vm == vm.id and container.state is CREATING and container.version.runtime == version.runtime
+        for container in fleet.containers
+    )
+    return dict(vm.blanks).get(version.runtime, 0) > creating
 
 
 def free_of_vm(fleet: Fleet, vm: Vm) -> int:
@@ -204,6 +271,34 @@ def free_of_vm(fleet: Fleet, vm: Vm) -> int:
 
 def free_of_host(fleet: Fleet, host: Host) -> int:
     return host.memory_mib - sum(vm.shape.memory_mib for vm in fleet.vms if vm.host == host.id)
+
+
+def assert_best_of_its_step(fleet: Fleet, chosen: Vm, version: Version) -> None:
+    """Of the VMs that the same step of the search offers, it has a blank, or the least room, or the least id."""
+
+    def step_of(vm: Vm) -> tuple[bool, str, bool]:
+        artifacts = {
+            container.version.artifact_sha256
+            for container in fleet.containers
+            if (on := fleet.vm(container.vm)).host == vm.host and on.tenant == vm.tenant
+        }
+        is_booting = vm.state is VmState.CREATING
+        return is_booting, vm.tenant, not is_booting and version.artifact_sha256 in artifacts
+
+    def rank_of(vm: Vm) -> tuple[bool, int, str]:
+        is_blank = vm.state is not VmState.CREATING and has_blank(fleet, vm, version)
+        return not is_blank, free_of_vm(fleet, vm), vm.id
+
+    offered = [
+        vm
+        for vm in fleet.vms
+        if vm.state is not VmState.ENDING
+        and step_of(vm) == step_of(chosen)
+        and has_slot(fleet, vm)
+        and free_of_vm(fleet, vm) >= version.memory_mib
+        and (vm.tenant or vm.state <= VmState.WARMING)
+    ]
+    assert min(offered, key=rank_of) == chosen
 
 
 @given(fleets(), versions)
@@ -216,10 +311,13 @@ def test_whatever_is_chosen_fits_and_what_fits_is_served(fleet: Fleet, version: 
             assert (chosen.version, chosen.state) == (version, IDLE)
         case AddContainer(vm):
             assert fleet.vm(vm).tenant == version.tenant
+            assert has_slot(fleet, fleet.vm(vm))
             assert free_of_vm(fleet, fleet.vm(vm)) >= version.memory_mib
+            assert_best_of_its_step(fleet, fleet.vm(vm), version)
         case AssignVm(vm):
             assert fleet.vm(vm).tenant == ""
             assert free_of_vm(fleet, fleet.vm(vm)) >= version.memory_mib
+            assert_best_of_its_step(fleet, fleet.vm(vm), version)
         case CreateVm(host, shape):
             assert free_of_host(fleet, fleet.host(host)) >= shape.memory_mib
             assert fleet.container_memory_mib(shape) >= version.memory_mib
@@ -242,7 +340,7 @@ class Scheduling(RuleBasedStateMachine):
         super().__init__()
         self.ids = count(1)
         self.now_s = 0.0
-        self.fleet = Fleet(SHAPE, RESERVE_MIB)
+        self.fleet = Fleet(SHAPE, RESERVE_MIB, containers_per_vcpu=CONTAINERS_PER_VCPU)
         self.waiting = Waiting(50, 20)
         self.leases = LeaseTable(10.0)
         self.dispatcher = Dispatcher(
@@ -290,6 +388,14 @@ class Scheduling(RuleBasedStateMachine):
                 self.grant(hand)
             self.decide()
 
+    @rule(version=versions)
+    def container_is_provisioned(self, version: Version) -> None:
+        if not self.dispatcher.is_room_wanted and len(self.fleet.containers) < 10:
+            ending = self.dispatcher.provision(version, self.now_s)
+            if isinstance(ending, Ending):
+                self.check_ending(ending)
+        self.decide()
+
     @rule(pick=st.integers(0, 50), is_broken=st.booleans())
     def lease_is_released(self, pick: int, is_broken: bool) -> None:
         leased = [container for container in self.fleet.containers if container.state is LEASED]
@@ -333,10 +439,16 @@ class Scheduling(RuleBasedStateMachine):
                     assert ticket.demand.version == container.version
                 case TurnAway(ticket):
                     assert not fits_somewhere(ticket.demand.version, self.fleet)
-                case Ending(containers, vms):
-                    assert not any(self.leases.of_container(container) for container in containers)
-                    for vm in vms:
-                        assert not any(self.leases.of_container(c.id) for c in self.fleet.containers_in(vm))
+                case Ending():
+                    self.check_ending(decision)
+
+    def check_ending(self, ending: Ending) -> None:
+        """Nothing ends that is leased, or kept."""
+        ended = [self.fleet.container(container) for container in ending.containers]
+        ended += [container for vm in ending.vms for container in self.fleet.containers_in(vm)]
+        for container in ended:
+            assert self.leases.of_container(container.id) is None
+            assert not container.is_provisioned
 
     def grant(self, hand: Hand) -> None:
         assert hand.container.version == hand.ticket.demand.version
@@ -350,6 +462,7 @@ class Scheduling(RuleBasedStateMachine):
     def nothing_is_overcommitted(self) -> None:
         for vm in self.fleet.vms:
             assert free_of_vm(self.fleet, vm) == self.fleet.vm_free_mib(vm.id) >= 0
+            assert len(self.fleet.containers_in(vm.id)) <= CONTAINERS_PER_VCPU * vm.shape.vcpus
         for host in self.fleet.hosts:
             assert free_of_host(self.fleet, host) == self.fleet.host_free_mib(host.id) >= 0
 

@@ -100,11 +100,23 @@ def test_a_poisson_quantile_is_what_its_definition_says(mean: float, probability
     assert number == 0 or at_most(number - 1) < probability + 1e-9
 
 
-@given(st.floats(0.1, 1000.0), st.floats(1.0, 50.0))
-def test_what_comes_in_bursts_wants_no_smaller_a_pool(mean: float, times: float) -> None:
-    bursty = quantile(mean, times * mean, 0.95)
-    assert bursty >= quantile(mean, mean, 0.95) - 1 - 0.05 * sqrt(mean)
-    assert bursty <= mean + 10 * sqrt(times * mean) + 10 * times
+@given(st.floats(0.1, 100.0), st.floats(1.1, 20.0), st.sampled_from((0.5, 0.9, 0.95, 0.99)))
+def test_what_comes_in_bursts_is_distributed_negative_binomially(mean: float, times: float, probability: float) -> None:
+    number, size = quantile(mean, times * mean, probability), mean / (times - 1)
+
+    def at_most(most: int) -> float:
+        return sum(
+            exp(lgamma(k + size) - lgamma(size) - lgamma(k + 1) - size * log(times) + k * log(1 - 1 / times))
+            for k in range(most + 1)
+        )
+
+    assert at_most(number) >= probability - 1e-6
+    assert number == 0 or at_most(number - 1) < probability + 1e-6
+
+
+@given(st.floats(401.0, 100_000.0), st.floats(1.0, 20.0))
+def test_where_many_come_the_pool_has_twice_the_deviation_more(mean: float, times: float) -> None:
+    assert quantile(mean, times * mean, 0.977) == pytest.approx(mean + 2 * sqrt(times * mean), rel=0.01)
 
 
 def test_a_pool_grows_with_rate_lead_time_and_wanted_probability() -> None:
@@ -155,7 +167,7 @@ def test_the_pool_follows_the_demand_for_vms() -> None:
         dispatcher.round(float(second), may_refuse=True)
         dispatcher.fill_pool(policy, float(second))
     pooled = fleet.memory.pooled_in_all(SHAPE)
-    assert pooled == wanted_size(dispatcher.trend_of(SHAPE), BOOT_S, policy.probability)
+    assert pooled == wanted_size(dispatcher.pool_demand.trend_of(SHAPE), BOOT_S, policy.probability)
     assert 20 < pooled < 60
 
 

@@ -5,7 +5,7 @@ from itertools import count
 from stoker_protos.codestore.v1 import codestore_pb2
 from stoker_protos.v1 import versions_pb2
 from stoker_scheduler.fleet import Fleet
-from stoker_scheduler.machines import Container, ContainerState, Demand, Host, Shape, Version, Vm, VmState
+from stoker_scheduler.machines import Blanks, Container, ContainerState, Demand, Host, Shape, Version, Vm, VmState
 
 SHAPE = Shape(1, 512)
 RESERVE_MIB = 112
@@ -13,8 +13,13 @@ VM_MIB = SHAPE.memory_mib - RESERVE_MIB
 """What of a VM's memory containers may use: 400 MiB."""
 
 
-def a_version(uid: str = "v1", tenant: str = "acme", memory_mib: int = 128, artifact: str = "a") -> Version:
-    return Version(uid, tenant, f"function-{uid}", 1, artifact * 64, memory_mib)
+PYTHON, NODEJS = versions_pb2.RUNTIME_PYTHON3, versions_pb2.RUNTIME_NODEJS
+
+
+def a_version(
+    uid: str = "v1", tenant: str = "acme", memory_mib: int = 128, artifact: str = "a", runtime: int = PYTHON
+) -> Version:
+    return Version(uid, tenant, f"function-{uid}", 1, artifact * 64, memory_mib, runtime=runtime)
 
 
 def a_demand(uid: str = "v1", tenant: str = "acme", memory_mib: int = 128, artifact: str = "a") -> Demand:
@@ -30,11 +35,18 @@ def a_fleet(*host_mib: int) -> Fleet:
 
 
 def put_vm(
-    fleet: Fleet, vm: str, host: str = "h1", *, tenant: str = "", state: VmState | None = None, shape: Shape = SHAPE
+    fleet: Fleet,
+    vm: str,
+    host: str = "h1",
+    *,
+    tenant: str = "",
+    state: VmState | None = None,
+    shape: Shape = SHAPE,
+    blanks: Blanks = (),
 ) -> None:
     """Adds a VM: active where it has a tenant, else warming."""
     state = state or (VmState.ACTIVE if tenant else VmState.WARMING)
-    fleet.put_vm(Vm(vm, host, shape, state, shape.memory_mib - RESERVE_MIB, tenant))
+    fleet.put_vm(Vm(vm, host, shape, state, shape.memory_mib - RESERVE_MIB, tenant, blanks=blanks))
 
 
 def put_container(
@@ -47,14 +59,21 @@ _numbers = count(1)
 
 
 def a_spec(
-    function: str = "hello", *, tenant: str = "acme", memory_mib: int = 128, uid: str = ""
+    function: str = "hello",
+    *,
+    tenant: str = "acme",
+    memory_mib: int = 128,
+    uid: str = "",
+    number: int = 1,
+    concurrency: int = 1,
 ) -> codestore_pb2.VersionSpec:
     """A version's message; another version at each call, unless it is given its uid."""
     return codestore_pb2.VersionSpec(
         uid=uid or f"uid-{next(_numbers)}",
         tenant=tenant,
         function=function,
-        number=1,
+        number=number,
+        concurrency=concurrency,
         artifact_sha256="a" * 64,
         artifact_size_bytes=100,
         runtime=versions_pb2.RUNTIME_PYTHON3,

@@ -164,7 +164,15 @@ class _Scheduler:
         self._leased()
         lease = response.lease
         return Grant(
-            Lease(lease.id, version.uid, lease.container, lease.vm, lease.host, lease.host_address),
+            Lease(
+                lease.id,
+                version.uid,
+                lease.container,
+                lease.vm,
+                lease.host,
+                lease.host_address,
+                min(lease.concurrency or version.concurrency, version.concurrency),
+            ),
             Start(response.start),
             response.init_ms,
             lease.ttl_ms / 1000,

@@ -21,6 +21,7 @@ class Function:
     runtime: Runtime.ValueType = versions_pb2.RUNTIME_PYTHON3
     timeout_s: int = 300
     concurrency: int = 1
+    """How many calls one of its containers runs at once."""
 
     @property
     def uid(self) -> str:
@@ -48,7 +49,7 @@ class Function:
     @cached_property
     def version(self) -> Version:
         """Its version, as frontends know it."""
-        return Version(self.uid, 1, self.timeout_s, self.spec.SerializeToString())
+        return Version(self.uid, 1, self.timeout_s, self.spec.SerializeToString(), self.concurrency)
 
 
 @dataclass(slots=True, eq=False)

@@ -16,6 +16,14 @@ def test_ten_callers_of_a_cold_function_make_no_more_containers_than_they_need()
     assert measures.created_containers <= 10
 
 
+def test_callers_share_a_container_that_runs_several_at_once() -> None:
+    function = Function("acme", "hello", concurrency=10)
+    warm_up = Arrival(0.0, function, 0.05)
+    measures = lived([warm_up, *at_once(function, 10, at_s=2.0, run_s=1.0)], frontends=1)
+    assert measures.created_containers == 1
+    assert measures.starts["warm"] == 10
+
+
 def test_callers_who_come_one_after_the_other_share_one_container() -> None:
     function = Function("acme", "hello")
     measures = lived([Arrival(second * 2.0, function, 0.05) for second in range(30)], frontends=1)

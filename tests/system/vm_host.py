@@ -10,8 +10,9 @@ from pathlib import Path
 
 from stoker_hostagent import cleanup
 from stoker_hostagent.template_making import NO_PREPARATION, Preparation
-from stoker_hostagent.virtual_machines import VirtualMachines, running_virtual_machines
+from stoker_hostagent.virtual_machines import VirtualMachines
 from stoker_hostagent.vm import GoneReason, Vm, VmSettings, VmState
+from stoker_hostagent.vm_assembly import running_virtual_machines
 
 from tests.system.images import guest_image
 

@@ -33,8 +33,9 @@ from stoker_hostagent.log_store import LogStore
 from stoker_hostagent.reports import Reports
 from stoker_hostagent.service import HostLogServicer, InvocationServicer
 from stoker_hostagent.template_making import Preparation
-from stoker_hostagent.virtual_machines import VirtualMachines, running_virtual_machines
+from stoker_hostagent.virtual_machines import VirtualMachines
 from stoker_hostagent.vm import Shape, Vm, VmListener, VmSettings
+from stoker_hostagent.vm_assembly import running_virtual_machines
 from stoker_hostagent.wire import container_to_proto, vm_to_proto
 
 log = structlog.get_logger()

@@ -7,15 +7,9 @@ import structlog
 from stoker_service.background import Background
 from stoker_service.errors import StokerError
 
-from stoker_hostagent import accelerator as accelerators
-from stoker_hostagent import template_recipe
-from stoker_hostagent.accelerator import Accelerator
-from stoker_hostagent.footprints import Footprints
-from stoker_hostagent.guest_image import GuestImage
-from stoker_hostagent.template_making import Preparation, TemplateMaker
-from stoker_hostagent.template_recipe import Platform
+from stoker_hostagent.template_making import TemplateMaker
 from stoker_hostagent.template_store import Template, TemplateInvalid, TemplateStore
-from stoker_hostagent.vm import Shape, VmSettings
+from stoker_hostagent.vm import Shape
 
 log = structlog.get_logger()
 
@@ -113,29 +107,3 @@ class Templates:
             template = None
             await asyncio.sleep(AGAIN_S[min(failures, len(AGAIN_S) - 1)])
             failures += 1
-
-
-async def find_templates(
-    settings: VmSettings,
-    image: GuestImage,
-    accelerator: Accelerator,
-    footprints: Footprints,
-    preparation: Preparation,
-    tasks: Background,
-) -> Templates | None:
-    """Puts together what keeps the templates of a host; None where there are to be none.
-
-    Raises:
-        StokerError: HYPERVISOR_UNAVAILABLE, HYPERVISOR_FAILED, HYPERVISOR_BUSY.
-    """
-    if not settings.templates_mib:
-        return None
-    platform = Platform(
-        await footprints.hypervisor_version(),
-        await accelerators.qemu_version(),
-        accelerators.processor() if accelerator.kind == "kvm" else "",
-        preparation.recipe,
-    )
-    store = TemplateStore(footprints.templates, settings.templates_mib << 20)
-    maker = TemplateMaker(settings.host_id, image, accelerator, footprints, store, preparation, tasks)
-    return Templates(store, maker, lambda shape: template_recipe.key(shape, image, accelerator, platform), tasks)

@@ -9,22 +9,18 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
-from stoker_service.background import Background, background
+from stoker_service.background import Background
 from stoker_service.errors import StokerError
 
-from stoker_hostagent import accelerator as accelerators
 from stoker_hostagent import removal, vm_errors
 from stoker_hostagent.accelerator import Accelerator
 from stoker_hostagent.domain_metadata import VmRecord
 from stoker_hostagent.footprints import Footprints
 from stoker_hostagent.guest import Guest
-from stoker_hostagent.guest_image import GuestImage, find_image
-from stoker_hostagent.libvirt_connection import DomainEvent, connected
-from stoker_hostagent.libvirt_domains import LibvirtDomains
+from stoker_hostagent.guest_image import GuestImage
+from stoker_hostagent.libvirt_connection import DomainEvent
 from stoker_hostagent.names import check_name
-from stoker_hostagent.state_dir import managed
-from stoker_hostagent.template_making import NO_PREPARATION, Preparation
-from stoker_hostagent.templates import Templates, find_templates
+from stoker_hostagent.templates import Templates
 from stoker_hostagent.virtual_machine import VirtualMachine
 from stoker_hostagent.vm import GoneReason, Shape, Vm, VmListener, VmSettings, VmState
 from stoker_hostagent.vm_making import VmMaking
@@ -50,7 +46,7 @@ class VirtualMachines:
         templates: Templates | None,
         tasks: Background,
     ) -> None:
-        """Knows no VM yet; `adopt` finds them. `running_virtual_machines` puts the parts together.
+        """Knows no VM yet; `adopt` finds them. `vm_assembly.py` puts the parts together.
 
         Args:
             settings: What was configured.
@@ -312,31 +308,3 @@ class VirtualMachines:
                 self._end(machine, GoneReason.CRASHED)
         for vm_id in found.keys() - self._machines.keys():
             self._remove_stray(vm_id)
-
-
-@asynccontextmanager
-async def running_virtual_machines(
-    settings: VmSettings, preparation: Preparation = NO_PREPARATION
-) -> AsyncGenerator[VirtualMachines]:
-    """Manages this host's VMs while the context is entered; leaving it leaves them running.
-
-    Args:
-        settings: What was configured.
-        preparation: What is done to a template's guest before it is saved.
-
-    Raises:
-        StokerError: HOST_AGENT_RUNNING (another process manages this state directory), IMAGE_MISSING,
-            HYPERVISOR_UNAVAILABLE, STATE_DIR_INVALID.
-    """
-    with managed(settings.state_dir) as places:
-        image = find_image(settings.images_dir, settings.image)
-        accelerator = await accelerators.choose(settings.state_dir, settings.accelerator)
-        # The tasks go first into the stack, so that they outlive whoever may start one more. A template that is being
-        # made is given up while there is still a connection to remove what there is of it.
-        async with background() as tasks, connected(settings.libvirt_uri) as connection, background() as template_tasks:
-            footprints = Footprints(settings.host_id, places, LibvirtDomains(connection))
-            templates = await find_templates(settings, image, accelerator, footprints, preparation, template_tasks)
-            machines = VirtualMachines(settings, image, accelerator, footprints, templates, tasks)
-            connection.on_event = machines.domain_changed
-            connection.on_reconnected = machines.hypervisor_returned
-            yield machines

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
 
-from stoker_scheduler.demand_trend import Trend
 from stoker_scheduler.eviction import Eviction
 from stoker_scheduler.fleet import Fleet
 from stoker_scheduler.keep_alive import Ending
@@ -26,9 +25,10 @@ from stoker_scheduler.placement import (
     shape_for,
     shared_reach_mib,
 )
+from stoker_scheduler.pool_demand import PoolDemand
 from stoker_scheduler.waiting import Ticket, Waiting
 from stoker_scheduler.wanting import Wanting
-from stoker_scheduler.warming_pool import PoolPolicy, creations, surplus, wanted_size
+from stoker_scheduler.warming_pool import PoolPolicy, creations, surplus
 
 OVERTAKEN_S = 30.0
 """For how long a demand that finds no room lets later ones of its tenant pass, unless settings say otherwise."""
@@ -88,6 +88,7 @@ class Dispatcher:
         self.fleet = fleet
         self.waiting = waiting
         self.lead_times = LeadTimes()
+        self.pool_demand = PoolDemand(self.lead_times)
         self._new_id = new_id
         self._overtaken_s = overtaken_s
         self._wanted = wanted
@@ -96,10 +97,6 @@ class Dispatcher:
         self._is_wanting_new = False
         self._fallen_idle = 0
         self._made_room_s = -inf
-        self._new_vms: dict[Shape, int] = {}
-        """How many VMs demands have taken since the pool was last looked at."""
-        self._trends: dict[Shape, Trend] = {}
-        self._pool_seen_s: float | None = None
 
     @property
     def is_room_wanted(self) -> bool:
@@ -150,14 +147,15 @@ class Dispatcher:
 
     def fill_pool(self, policy: PoolPolicy, now_s: float) -> list[Vm]:
         """Begins VMs for the warming pool, unless a demand needs the room."""
-        wanted = self._wanted_pool(policy, now_s)
+        self.pool_demand.take_in(now_s)
         if self.is_room_wanted:
             return []
+        wanted = self.pool_demand.sizes(policy.probability)
         return [self._new_vm(host, shape, "", now_s) for host, shape in creations(self.fleet, policy, wanted)]
 
     def thin_pool(self, policy: PoolPolicy, now_s: float) -> Ending:
         """Ends VMs of the warming pool of which there are far more than are wanted."""
-        ending = Ending(vms=tuple(surplus(self.fleet, policy, self._pool_sizes(policy))))
+        ending = Ending(vms=tuple(surplus(self.fleet, policy, self.pool_demand.sizes(policy.probability))))
         self._end(ending, now_s)
         return ending
 
@@ -166,12 +164,10 @@ class Dispatcher:
         shape = self.fleet.default_shape
         if self.fleet.room.largest_free_mib() >= shape.memory_mib:
             return 0
-        wanted = max(policy.vms_per_host * len(self.fleet.hosts), self._pool_sizes(policy).get(shape, 0))
+        wanted = max(
+            policy.vms_per_host * len(self.fleet.hosts), self.pool_demand.sizes(policy.probability).get(shape, 0)
+        )
         return max(0, wanted - self.fleet.memory.pooled_in_all(shape))
-
-    def trend_of(self, shape: Shape) -> Trend:
-        """How demands for VMs of a shape come that no VM of their tenants has room for."""
-        return self._trends.get(shape, Trend())
 
     def _take_in(self, now_s: float, decisions: list[Decision]) -> None:
         """Hands out what has fallen idle, and notes who wants something made."""
@@ -245,7 +241,7 @@ class Dispatcher:
             raise AssertionError(f"there was room for {version.memory_mib} MiB, and then there was none")
         self._wanted(version, now_s)
         if not isinstance(placement, AddContainer) and (shape := shape_for(version.memory_mib, self.fleet)):
-            self._new_vms[shape] = self._new_vms.get(shape, 0) + 1
+            self.pool_demand.note(shape)
         container = self._begin(version, placement, now_s)
         self.waiting.take_turn(version.tenant)
         self._see_who_wants(version.uid)
@@ -319,19 +315,3 @@ class Dispatcher:
             self.fleet.end_container(container, now_s)
         for vm in ending.vms:
             self.fleet.end_vm(vm, now_s)
-
-    def _wanted_pool(self, policy: PoolPolicy, now_s: float) -> dict[Shape, int]:
-        """Takes in the demands for VMs that came since the last time, and returns how many VMs are wanted."""
-        seconds = 0.0 if self._pool_seen_s is None else now_s - self._pool_seen_s
-        if self._pool_seen_s is None or seconds > 0:
-            for shape in {**self._trends, **self._new_vms} if seconds > 0 else ():
-                self._trends[shape] = self.trend_of(shape).after(self._new_vms.pop(shape, 0), seconds)
-            self._pool_seen_s = now_s
-        return self._pool_sizes(policy)
-
-    def _pool_sizes(self, policy: PoolPolicy) -> dict[Shape, int]:
-        """How many VMs of each shape are wanted in the warming pool of the whole fleet."""
-        return {
-            shape: wanted_size(trend, self.lead_times.of(shape).expected_s, policy.probability)
-            for shape, trend in self._trends.items()
-        }
