@@ -1,5 +1,6 @@
 """Blank containers: used where there are some, replaced, reported, and found again after a restart."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,10 @@ async def test_one_that_is_being_made_is_waited_for(tmp_path: Path) -> None:
 async def test_they_make_way_when_memory_is_short_and_come_back(tmp_path: Path) -> None:
     async with surroundings(tmp_path) as around, running_host(around) as (_, scheduler):
         await a_vm_with_blanks(around, scheduler)
-        # 300 MiB for containers: two of 128 leave 44.
+        # 300 MiB for containers: two of 144 leave 12.
         for number in (1, 2):
-            await scheduler.obey(around.create_container(around.version(number=number), f"c-{number}"))
+            version = dataclasses.replace(around.version(number=number), memory_mib=144)
+            await scheduler.obey(around.create_container(version, f"c-{number}"))
         await around.guest.wait_for_blanks()
         await scheduler.obey(around.command(destroy_container=hosts_pb2.DestroyContainer(container="c-2")))
         await around.guest.wait_for_blanks("nodejs", "python3")
