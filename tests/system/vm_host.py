@@ -45,9 +45,7 @@ def own_host() -> Generator[VmSettings]:
     # Below pytest's own directories QEMU's user could not reach the sockets, whose paths must also be short.
     state_dir = Path(tempfile.mkdtemp(prefix="stoker-vm-"))
     image = guest_image()
-    made = VmSettings(
-        f"test-{os.getpid()}", state_dir, image.parent, image.name, create_timeout_s=100, templates_mib=0
-    )
+    made = VmSettings(f"test-{os.getpid()}", state_dir, image.parent, image.name, create_timeout_s=100, templates_mib=0)
     yield made
     asyncio.run(cleanup.run(made))
     shutil.rmtree(state_dir)
