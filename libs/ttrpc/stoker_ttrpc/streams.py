@@ -60,8 +60,11 @@ class FrameReader:
         A frame that stalls counts as desynchronization: the decoder then seeks.
         """
         try:
-            async with asyncio.timeout_at(self._deadline_s):
+            if self._deadline_s is None:
                 data = await self._reader.read(_READ_BYTES)
+            else:
+                async with asyncio.timeout_at(self._deadline_s):
+                    data = await self._reader.read(_READ_BYTES)
         except TimeoutError:
             self._decoder.seek()
             self._deadline_s = None
@@ -107,9 +110,10 @@ class FrameSender:
         Raises:
             ConnectionLost: The peer is gone.
         """
-        await self._send(
-            (frame.header(), frame.payload), self._long if len(frame.payload) > BULK_BYTES else self._short
-        )
+        if len(frame.payload) > BULK_BYTES:
+            await self._send((frame.header(), frame.payload), self._long)
+        else:
+            await self._send((frame.to_bytes(),), self._short)
 
     async def send_bytes(self, data: bytes) -> None:
         """Sends bytes that are no frame, as `send` does."""

@@ -10,6 +10,9 @@ from typing import Any
 
 FILE = 3
 
+READ_BYTES = 64 * 1024
+
+_decode = json.JSONDecoder().decode
 _SIZES = struct.Struct(">II")
 
 
@@ -20,16 +23,20 @@ class Channel:
         self.socket = socket.socket(fileno=FILE)
         # Programs that the function starts have no business here.
         self.socket.set_inheritable(False)
+        # It mostly reads a whole message at once.
+        self._reader = self.socket.makefile("rb", READ_BYTES)
         # What several threads of a function print at once must not get mixed up.
         self._sending = threading.Lock()
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Sends a message."""
-        text = json.dumps(header).encode()
+        self.send_encoded(json.dumps(header).encode(), body)
+
+    def send_encoded(self, header: bytes, body: bytes) -> None:
+        """Sends a message whose header is JSON already."""
+        message = _SIZES.pack(len(header), len(body)) + header + body
         with self._sending:
-            self.socket.sendall(_SIZES.pack(len(text), len(body)) + text)
-            if body:
-                self.socket.sendall(body)
+            self.socket.sendall(message)
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """Waits for a message: its header and its body.
@@ -38,7 +45,7 @@ class Channel:
             EOFError: The agent is gone.
         """
         header_size, body_size = _SIZES.unpack(self._read(_SIZES.size))
-        header = json.loads(self._read(header_size))
+        header = _decode(self._read(header_size).decode())
         return header, self._read(body_size)
 
     async def receive_from(self, reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
@@ -52,14 +59,10 @@ class Channel:
         return header, await reader.readexactly(body_size)
 
     def _read(self, size: int) -> bytes:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            try:
-                received = self.socket.recv_into(view)
-            except ConnectionResetError:
-                received = 0
-            if not received:
-                raise EOFError("the guest agent is gone")
-            view = view[received:]
-        return bytes(data)
+        try:
+            data = self._reader.read(size)
+        except ConnectionResetError:
+            data = b""
+        if len(data) < size:
+            raise EOFError("the guest agent is gone")
+        return data
