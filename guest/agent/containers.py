@@ -44,6 +44,7 @@ class Containers:
         # These two by the ids that containers were made with.
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._slots: dict[str, int] = {}
+        self._running = 0
 
     @property
     def runtimes(self) -> list[str]:
@@ -122,7 +123,11 @@ class Containers:
             raise RpcError(StatusCode.FAILED_PRECONDITION, f"container: {container} runs as many as it may")
         if found.runs(invocation.id):
             raise RpcError(StatusCode.ALREADY_EXISTS, f"invocation_id: {container} runs {invocation.id} already")
-        return await found.invoke(invocation)
+        self._running += 1
+        try:
+            return await found.invoke(invocation, is_alone=self._running == 1)
+        finally:
+            self._running -= 1
 
     async def destroy(self, container: str) -> None:
         """Kills a container and returns when nothing of it is left; one that isn't there is no error.

@@ -51,7 +51,7 @@ async def make_container(
     with ExitStack() as theirs:
         own, other = socket.socketpair()
         theirs.callback(other.close)
-        channel = await RuntimeChannel.open(own)
+        channel = RuntimeChannel(own)
         resources.callback(channel.close)
         stdout, stderr = _pipe(spec.user_id, theirs), _pipe(spec.user_id, theirs)
         output = Output(stdout[0], stderr[0], printed)

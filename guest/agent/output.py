@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import select
 from collections.abc import Callable
+from contextlib import suppress
 
 MAX_LINE_BYTES = 16 * 1024
 TAIL_BYTES = 4 * 1024
@@ -63,7 +65,9 @@ class Output:
         self._tail = bytearray()
         self._splitters = {stdout: LineSplitter(), stderr: LineSplitter()}
         self._names = {stdout: "stdout", stderr: "stderr"}
+        self._has_printed = select.poll()
         for pipe in self._names:
+            self._has_printed.register(pipe, select.POLLIN)
             os.set_blocking(pipe, False)
             asyncio.get_running_loop().add_reader(pipe, self._read, pipe)
 
@@ -95,7 +99,8 @@ class Output:
             self._forget(pipe)
 
     def _take_rest(self) -> None:
-        for pipe in list(self._names):
+        # Mostly there is nothing, which one call finds out for both pipes.
+        for pipe, _ in self._has_printed.poll(0):
             taken = 0
             while taken < MAX_DRAIN_BYTES and (count := self._read(pipe)):
                 taken += count
@@ -111,7 +116,7 @@ class Output:
             return 0
         if not data:
             # All writers are gone, which may be before the container's end.
-            asyncio.get_running_loop().remove_reader(pipe)
+            self._unwatch(pipe)
             return 0
         self._tail += data
         del self._tail[:-TAIL_BYTES]
@@ -120,6 +125,11 @@ class Output:
         return len(data)
 
     def _forget(self, pipe: int) -> None:
-        asyncio.get_running_loop().remove_reader(pipe)
+        self._unwatch(pipe)
         os.close(pipe)
         del self._names[pipe], self._splitters[pipe]
+
+    def _unwatch(self, pipe: int) -> None:
+        asyncio.get_running_loop().remove_reader(pipe)
+        with suppress(KeyError):  # it had its end before
+            self._has_printed.unregister(pipe)

@@ -65,12 +65,12 @@ class GuestService:
             "MountShare": self.mount_share,
             "CreateContainer": self.create_container,
             "LoadCode": self.load_code,
-            "Invoke": self.invoke,
             "DestroyContainer": self.destroy_container,
             "ListContainers": self.list_containers,
         }
-        requests = {name: getattr(self._messages, f"{name}Request") for name in (*unary, "Watch")}
+        requests = {name: getattr(self._messages, f"{name}Request") for name in (*unary, "Invoke", "Watch")}
         methods: dict[str, Method] = {name: UnaryMethod(requests[name], answer) for name, answer in unary.items()}
+        methods["Invoke"] = UnaryMethod(requests["Invoke"], self.invoke, is_eager=True)
         return {NAME: {**methods, "Watch": StreamMethod(requests["Watch"], self.watch)}}
 
     async def hello(self, _: Any) -> Any:

@@ -5,14 +5,14 @@ not ended after a grace is the container given up, with all that runs in it.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from agent import failures
 from agent.failures import Failure
 from agent.output import TAIL_BYTES, LineSplitter
-from agent.runtime_channel import ChannelClosed, ChannelMisused, Message, RuntimeChannel
+from agent.runtime_channel import ChannelClosed, ChannelMisused, Header, Message, RuntimeChannel
 
 CANCEL_GRACE_S = 2.0
 """How long a cancelled invocation may take to end before the container is killed."""
@@ -74,18 +74,21 @@ class Sharing:
         return invocation_id in self._running
 
     async def exchange(
-        self, header: Mapping[str, Any], body: bytes, timeout_ms: int, max_body_bytes: int
+        self, invocation_id: str, header: Header | bytes, body: bytes, timeout_ms: int, max_body_bytes: int
     ) -> tuple[Message | Failure, bytes]:
         """Has an invocation run; returns its end and the last 4 KiB of what it printed.
 
         If this task is cancelled, so is the invocation.
         """
         reply: asyncio.Future[Message | Failure] = asyncio.get_running_loop().create_future()
-        running = self._running[header["invocation_id"]] = _Running(header["invocation_id"], reply)
+        running = self._running[invocation_id] = _Running(invocation_id, reply)
+        # At once, so that it counts among those that run before anybody else gets a turn.
+        self._channel.write(header, body)
         try:
+            await asyncio.sleep(0)  # from here on this is a task
             try:
                 async with asyncio.timeout(timeout_ms / 1000):
-                    await self._channel.send(header, body)
+                    await self._channel.sent()
                     answer = await asyncio.shield(reply)
             except TimeoutError:
                 self._cancel(running)

@@ -1,7 +1,8 @@
 """The virtio-serial port, as a byte stream for asyncio.
 
 A port isn't a connection: it is opened once and stays open while hosts come and go. While none is there reads return
-nothing and polls say "hang-up" again and again, so the port is watched edge-triggered: each change wakes once.
+nothing and polls say "hang-up" again and again, so that only then the port is watched edge-triggered: each change wakes
+once.
 """
 
 import asyncio
@@ -34,30 +35,41 @@ class VirtioPort:
         self._file = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._hang_up = select.poll()
         self._hang_up.register(self._file, 0)
-        self._changes = select.epoll()
-        self._changes.register(self._file, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
-        self._readable = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._reading: asyncio.Future[None] | None = None
+        self._is_watched = False
         self._writable = asyncio.Event()
         self._unsent: deque[memoryview] = deque()
         self._is_lost = False
-        asyncio.get_running_loop().add_reader(self._changes.fileno(), self._take_changes)
 
     async def wait_for_host(self) -> None:
         """Returns when a host has opened its end. What was meant for an earlier one is forgotten."""
         self._unsent.clear()
-        while self._has_no_host():
-            self._readable.clear()
-            await self._readable.wait()
+        has_changed = asyncio.Event()
+        with select.epoll() as changes:
+            changes.register(self._file, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+            self._loop.add_reader(changes.fileno(), has_changed.set)
+            try:
+                while self._has_no_host():
+                    has_changed.clear()
+                    changes.poll(0)
+                    if self._has_no_host():
+                        await has_changed.wait()
+            finally:
+                self._loop.remove_reader(changes.fileno())
         self._is_lost = False
 
     async def read(self, n: int) -> bytes:
         """Up to `n` bytes as soon as there are some; none when the host has closed its end."""
         while True:
+            if not self._is_watched:
+                self._is_watched = True
+                self._loop.add_reader(self._file, self._take_readable)
+            self._reading = self._loop.create_future()
+            await self._reading
             try:
                 data = os.read(self._file, n)
             except BlockingIOError:
-                self._readable.clear()
-                await self._readable.wait()
                 continue
             if not data:
                 self._lose_host()
@@ -80,10 +92,17 @@ class VirtioPort:
         if self._is_lost:
             raise ConnectionResetError("the host has closed the port")
 
-    def _take_changes(self) -> None:
-        self._changes.poll(0)
-        self._flush()
-        self._readable.set()
+    def _take_readable(self) -> None:
+        if self._reading is None or self._reading.done():
+            # Nobody reads just now, and the port would say so again and again.
+            self._unwatch()
+        else:
+            self._reading.set_result(None)
+
+    def _unwatch(self) -> None:
+        if self._is_watched:
+            self._is_watched = False
+            self._loop.remove_reader(self._file)
 
     def _flush(self) -> None:
         while self._unsent:
@@ -93,6 +112,8 @@ class VirtioPort:
             except BlockingIOError:
                 if self._has_no_host():
                     self._lose_host()
+                else:
+                    self._loop.add_writer(self._file, self._go_on_writing)
                 return
             if sent < len(first):
                 self._unsent[0] = first[sent:]
@@ -100,10 +121,16 @@ class VirtioPort:
                 self._unsent.popleft()
         self._writable.set()
 
+    def _go_on_writing(self) -> None:
+        self._loop.remove_writer(self._file)
+        self._flush()
+
     def _lose_host(self) -> None:
         self._is_lost = True
         self._unsent.clear()
         self._writable.set()
+        self._unwatch()
+        self._loop.remove_writer(self._file)
 
     def _has_no_host(self) -> bool:
         return any(event & select.POLLHUP for _, event in self._hang_up.poll(0))

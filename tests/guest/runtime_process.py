@@ -99,7 +99,7 @@ async def running(language: str, code: Path) -> AsyncGenerator[Runtime]:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-    channel = await RuntimeChannel.open(own)
+    channel = RuntimeChannel(own)
     try:
         async with asyncio.timeout(30):
             assert (await channel.receive()).type == "ready"

@@ -33,7 +33,7 @@ async def ends() -> AsyncIterator[Ends]:
     """Both ends of a channel."""
     own, function = socket.socketpair()
     with function:
-        channel = await RuntimeChannel.open(own)
+        channel = RuntimeChannel(own)
         yield Ends(channel, function)
         channel.close()
 

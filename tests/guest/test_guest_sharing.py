@@ -140,7 +140,7 @@ class Shared:
             "traceparent": "",
             "max_response_bytes": max_bytes,
         }
-        return await self.sharing.exchange(header, json.dumps(event).encode(), timeout_ms, max_bytes)
+        return await self.sharing.exchange(invocation_id, header, json.dumps(event).encode(), timeout_ms, max_bytes)
 
     async def printed(self, invocation_id: str, line: str) -> None:
         """Waits until an invocation has printed a line."""
@@ -356,6 +356,7 @@ async def test_what_no_runtime_sends_is_told_as_misuse(tmp_path: Path, header: d
         lone = Sharing(runtime.channel, 2, lambda _, __, lines: printed.append(lines), runtime.process.kill)
         asking = asyncio.create_task(
             lone.exchange(
+                "i-1",
                 {
                     "type": "invoke",
                     "invocation_id": "i-1",

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,23 +11,17 @@ from stoker_hostagent import image_feed, template_recipe
 from stoker_hostagent.accelerator import Accelerator
 from stoker_hostagent.guest_image import GuestImage
 from stoker_hostagent.image_feed import PIPE_BYTES, feeding
-from stoker_hostagent.save_image import SaveHeader
 from stoker_hostagent.template_recipe import Platform
-from stoker_hostagent.template_store import Template, TemplateInvalid, TemplateStore
+from stoker_hostagent.template_store import TemplateInvalid, TemplateStore
 from stoker_hostagent.vm import Shape
 
+from tests.hostagent.saved_templates import HEADER, save
+
 SHAPE = Shape(1, 512)
-HEADER = SaveHeader("<domain/>", "<cookie/>", 4096, was_running=True, compression=0)
 MIB = 1024 * 1024
 IMAGE = GuestImage("0123456789abcdef", Path("/images/0123456789abcdef"), "console=ttyS0", ("python3",))
 TCG = Accelerator("qemu", "for tests")
 PLATFORM = Platform("9000000 7002018", "QEMU emulator version 7.2.18", "", "blanks")
-
-
-def make(store: TemplateStore, key: str, size: int = MIB) -> Template:
-    """Makes a template of memory that is not QEMU's, which is kept as it is."""
-    store.begin(key).write_bytes(HEADER.to_bytes() + random.Random(key).randbytes(size))  # noqa: S311 - only different
-    return store.finish(key, SHAPE)
 
 
 @pytest.fixture
@@ -39,7 +32,7 @@ def store(tmp_path: Path) -> TemplateStore:
 
 
 def test_a_template_is_found_again_as_it_was_made(store: TemplateStore) -> None:
-    template = make(store, "a")
+    template = save(store, "a", SHAPE)
     assert template.header == HEADER
     assert template.is_intact()
     assert store.load("a") == template
@@ -48,7 +41,7 @@ def test_a_template_is_found_again_as_it_was_made(store: TemplateStore) -> None:
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "facts", "no facts", "no memory"])
 def test_a_broken_template_is_removed_when_it_is_found(store: TemplateStore, harm: str) -> None:
-    template = make(store, "a")
+    template = save(store, "a", SHAPE)
     facts = template.file.with_name("template.json")
     match harm:
         case "truncate":
@@ -70,17 +63,17 @@ def test_a_broken_template_is_removed_when_it_is_found(store: TemplateStore, har
 
 
 def test_a_template_that_changes_later_is_noticed_by_its_size_or_time(store: TemplateStore) -> None:
-    template = make(store, "a")
+    template = save(store, "a", SHAPE)
     os.utime(template.file, ns=(1, 1))
     assert not template.is_intact()
-    assert not replace(make(store, "b"), size_bytes=1).is_intact()
-    template = make(store, "c")
+    assert not replace(save(store, "b", SHAPE), size_bytes=1).is_intact()
+    template = save(store, "c", SHAPE)
     template.file.unlink()
     assert not template.is_intact()
 
 
 def test_what_was_not_finished_is_removed_at_start_up(store: TemplateStore, tmp_path: Path) -> None:
-    make(store, "a")
+    save(store, "a", SHAPE)
     store.begin("b").write_bytes(b"half")
     store.open()
     assert [path.name for path in (tmp_path / "templates").iterdir()] == ["a"]
@@ -96,17 +89,17 @@ def test_what_libvirt_did_not_finish_is_no_template(store: TemplateStore) -> Non
 
 def test_templates_that_were_unused_for_longest_make_room(store: TemplateStore, tmp_path: Path) -> None:
     for age, key in enumerate("ba"):
-        make(store, key)
+        save(store, key, SHAPE)
         os.utime(tmp_path / "templates" / key / "template.json", ns=(age, age))
     store.used("b")
-    make(store, "c")
+    save(store, "c", SHAPE)
     assert {path.name for path in (tmp_path / "templates").iterdir()} == {"b", "c"}
 
 
 def test_a_template_larger_than_all_may_be_is_refused(store: TemplateStore) -> None:
-    kept = make(store, "a")
+    kept = save(store, "a", SHAPE)
     with pytest.raises(TemplateInvalid, match="templates may take 3 MiB"):
-        make(store, "b", 4 * MIB)
+        save(store, "b", SHAPE, 4 * MIB)
     assert kept.is_intact()
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from stoker_ttrpc.eager import Begun
 from stoker_ttrpc.errors import Code, ConnectionLost, RpcError
 from stoker_ttrpc.frames import END_OF_STREAM, MAX_PAYLOAD_BYTES, Decoder, Flags, Frame, FrameType, Preamble
 from stoker_ttrpc.messages import Message, parse
@@ -23,7 +24,10 @@ class UnaryMethod:
     """A method that answers once."""
 
     request_class: type[Message]
-    answer: Callable[[Any], Awaitable[Message]]
+    answer: Callable[[Any], Coroutine[Any, Any, Message]]
+    is_eager: bool = False
+    """Whether it begins at once, and gets a task only if it has to wait: `eager.Begun` says what it must not do before.
+    It keeps its own limit on the time, not the caller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ Services: TypeAlias = Mapping[str, Mapping[str, Method]]
 class Server:
     """Answers calls, on one connection or several.
 
-    A call is a task. It is cancelled when its caller cancels the call, or when the connection breaks.
+    A call is a task, unless it is answered without waiting. It is cancelled when its caller cancels the call, or when
+    the connection breaks.
     """
 
     def __init__(
@@ -156,20 +161,23 @@ class Server:
         if method is None:
             raise RpcError(Code.UNIMPLEMENTED, f"{name} is not known")
         request = parse(call.payload, method.request_class, Code.INVALID_ARGUMENT)
-        limit = asyncio.timeout(call.timeout_nano / 1e9 if call.timeout_nano > 0 else None)
+        limit: asyncio.Timeout | None = None
         try:
+            if isinstance(method, UnaryMethod) and method.is_eager:
+                return self._success(await method.answer(request))
+            await asyncio.sleep(0)  # from here on it is a task
+            limit = asyncio.timeout(call.timeout_nano / 1e9 if call.timeout_nano > 0 else None)
             async with limit:
                 match method:
                     case UnaryMethod():
-                        response = await method.answer(request)
-                        return _fitting(self._response_class(payload=response.SerializeToString()))
+                        return self._success(await method.answer(request))
                     case StreamMethod():
                         await self._send_stream(method, request, frame.stream_id, sender)
                         return None
         except (RpcError, ConnectionLost):
             raise
         except Exception as error:
-            if isinstance(error, TimeoutError) and limit.expired():
+            if isinstance(error, TimeoutError) and limit is not None and limit.expired():
                 raise RpcError(Code.DEADLINE_EXCEEDED, f"{name} took longer than the caller waits") from None
             log.exception("%s failed", name)
             raise RpcError(Code.INTERNAL, f"{name} failed: {type(error).__name__}: {error}") from error
@@ -179,6 +187,9 @@ class Server:
             async for response in responses:
                 await sender.send(Frame(stream_id, FrameType.DATA, Flags.NONE, _fitting(response)))
         await sender.send(Frame(stream_id, FrameType.DATA, END_OF_STREAM))
+
+    def _success(self, response: Message) -> bytes:
+        return _fitting(self._response_class(payload=response.SerializeToString()))
 
     def _failure(self, error: RpcError) -> bytes:
         response = self._response_class()
@@ -204,7 +215,10 @@ class _Calls:
 
     def start(self, frame: Frame, answering: Coroutine[Any, Any, None]) -> None:
         """Starts answering a request."""
-        task = self._group.create_task(answering)
+        begun = Begun(answering)
+        if begun.is_done:
+            return
+        task = self._group.create_task(begun.rest())
         self._tasks[frame.stream_id] = task
         self.request_bytes += len(frame.payload)
 
@@ -217,15 +231,20 @@ class _Calls:
     def cancel(self, stream_id: int) -> None:
         """Cancels a call; one that has ended meanwhile is left so."""
         if (task := self._tasks.get(stream_id)) is not None:
-            task.cancel()
+            _cancel(task)
 
     async def cancel_all(self) -> None:
         """Cancels all calls, and returns when they have ended."""
         tasks = list(self._tasks.values())
         for task in tasks:
-            task.cancel()
+            _cancel(task)
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    # Not before its first step, since what it has begun would not notice.
+    asyncio.get_running_loop().call_soon(task.cancel)
 
 
 def _fitting(message: Any) -> bytes:

@@ -60,8 +60,11 @@ class FrameReader:
         A frame that stalls counts as desynchronization: the decoder then seeks.
         """
         try:
-            async with asyncio.timeout_at(self._deadline_s):
+            if self._deadline_s is None:
                 data = await self._reader.read(_READ_BYTES)
+            else:
+                async with asyncio.timeout_at(self._deadline_s):
+                    data = await self._reader.read(_READ_BYTES)
         except TimeoutError:
             self._decoder.seek()
             self._deadline_s = None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import structlog
 from stoker_service.background import Background
@@ -18,6 +19,17 @@ MAX_SHAPES = 16
 AGAIN_S = (30.0, 60.0, 120.0, 600.0)
 """How long to wait after each failure before a template is made again, in seconds; the last for all that follow. Where
 one was broken a VM is booted meanwhile, which has the processors first."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """What there is of one shape."""
+
+    template: Template | None = None
+    is_looked_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is known whether the disk holds a template."""
+    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    is_gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Templates:
@@ -38,9 +50,7 @@ class Templates:
         self._maker = maker
         self._key_of = key_of
         self._tasks = tasks
-        self._ready: dict[Shape, Template] = {}
-        self._is_gone: dict[Shape, asyncio.Event] = {}
-        self._has_changed = asyncio.Event()
+        self._places: dict[Shape, _Place] = {}
 
     @property
     def maker(self) -> TemplateMaker:
@@ -55,25 +65,26 @@ class Templates:
         """
         await asyncio.to_thread(self._store.open)
         for shape in shapes:
-            self.wanted(shape)
+            self._place(shape)
 
-    def wanted(self, shape: Shape) -> Template | None:
-        """The template of a shape, if it is there at this moment. If not, it is made in the background."""
-        if shape not in self._is_gone and len(self._is_gone) < MAX_SHAPES:
-            self._is_gone[shape] = asyncio.Event()
-            self._tasks.start(self._keep(shape), f"template of {shape.vcpus} vCPUs and {shape.memory_mib} MiB")
-        template = self._ready.get(shape)
+    async def find(self, shape: Shape) -> Template | None:
+        """The template of a shape, where there is one. Where there is none it is made in the background.
+
+        It waits until the disk has been looked at, which is done once for each shape, and not for the making.
+        """
+        if (place := self._place(shape)) is None:
+            return None
+        await place.is_looked_up.wait()
+        template = place.template
         if template is not None and not template.is_intact():
             self.discard(template, "it was changed on disk")
             return None
         return template
 
-    async def ready(self, shape: Shape) -> Template:
-        """Waits for the template of a shape, for ever where it cannot be made."""
-        while (template := self.wanted(shape)) is None:
-            self._has_changed.clear()
-            await self._has_changed.wait()
-        return template
+    async def wait_ready(self, shape: Shape) -> None:
+        """Returns when there is a template of a shape; never where none can be made."""
+        place = self._place(shape)
+        await (place.is_ready.wait() if place is not None else asyncio.Event().wait())
 
     def used(self, template: Template) -> None:
         """Remembers that a template was used just now."""
@@ -81,28 +92,40 @@ class Templates:
 
     def discard(self, template: Template, why: str) -> None:
         """Takes a template out of use, which is made again. One that is out of use already is no error."""
-        if self._ready.get(template.shape) is template:
+        place = self._places[template.shape]
+        if place.template is template:
             log.error("template.discarded", template=template.key, why=why)
-            del self._ready[template.shape]
-            self._is_gone[template.shape].set()
+            place.template = None
+            place.is_ready.clear()
+            place.is_gone.set()
 
-    async def _keep(self, shape: Shape) -> None:
+    def _place(self, shape: Shape) -> _Place | None:
+        if shape not in self._places:
+            if len(self._places) >= MAX_SHAPES:
+                return None
+            place = self._places[shape] = _Place()
+            self._tasks.start(self._keep(shape, place), f"template of {shape.vcpus} vCPUs and {shape.memory_mib} MiB")
+        return self._places[shape]
+
+    async def _keep(self, shape: Shape, place: _Place) -> None:
         """Finds or makes the template of a shape, again whenever it is gone."""
         key = self._key_of(shape)
         failures = 0
         template = await asyncio.to_thread(self._store.load, key)
         while True:
             try:
-                template = template or await self._maker.make(key, shape)
+                if template is None:
+                    place.is_looked_up.set()
+                    template = await self._maker.make(key, shape)
             except (StokerError, TemplateInvalid, TimeoutError, OSError) as error:
                 log.error("template.not_made", template=key, message=str(error) or "it took too long")
             else:
-                is_gone = self._is_gone[shape]
-                is_gone.clear()
-                self._ready[shape] = template
-                self._has_changed.set()
+                place.is_gone.clear()
+                place.template = template
+                place.is_looked_up.set()
+                place.is_ready.set()
                 log.info("template.ready", template=key, vcpus=shape.vcpus, memory_mib=shape.memory_mib)
-                await is_gone.wait()
+                await place.is_gone.wait()
                 await asyncio.to_thread(self._store.remove, key)
             template = None
             await asyncio.sleep(AGAIN_S[min(failures, len(AGAIN_S) - 1)])

@@ -88,7 +88,7 @@ class VirtualMachines:
         if self._templates is None:
             await asyncio.Event().wait()
         else:
-            await self._templates.ready(shape)
+            await self._templates.wait_ready(shape)
 
     async def adopt(self, listener: VmListener) -> Sequence[Vm]:
         """Takes over the VMs that an earlier host agent of this host left, and destroys those that are of no use.

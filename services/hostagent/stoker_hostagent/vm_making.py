@@ -52,11 +52,11 @@ class VmMaking:
                     await machine.boot(self._image, self._accelerator, connect)
 
     async def _make_clone(self, machine: VirtualMachine, connect: Callable[[], None]) -> bool:
-        if self._templates is None or self._templates.wanted(machine.record.shape) is None:
+        if self._templates is None or await self._templates.find(machine.record.shape) is None:
             return False
         async with self._may_clone:
             # It may have been found broken meanwhile.
-            template = self._templates.wanted(machine.record.shape)
+            template = await self._templates.find(machine.record.shape)
             return template is not None and await self._try_clone(machine, template, self._templates, connect)
 
     async def _try_clone(

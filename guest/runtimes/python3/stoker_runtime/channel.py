@@ -10,9 +10,9 @@ from typing import Any
 
 FILE = 3
 
-JOINED_BYTES = 64 * 1024
-"""Bodies up to this length are sent with their header in one go."""
+READ_BYTES = 64 * 1024
 
+_decode = json.JSONDecoder().decode
 _SIZES = struct.Struct(">II")
 
 
@@ -23,20 +23,20 @@ class Channel:
         self.socket = socket.socket(fileno=FILE)
         # Programs that the function starts have no business here.
         self.socket.set_inheritable(False)
-        self._reader = self.socket.makefile("rb")
+        # It mostly reads a whole message at once.
+        self._reader = self.socket.makefile("rb", READ_BYTES)
         # What several threads of a function print at once must not get mixed up.
         self._sending = threading.Lock()
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Sends a message."""
-        text = json.dumps(header).encode()
-        start = _SIZES.pack(len(text), len(body)) + text
+        self.send_encoded(json.dumps(header).encode(), body)
+
+    def send_encoded(self, header: bytes, body: bytes) -> None:
+        """Sends a message whose header is JSON already."""
+        message = _SIZES.pack(len(header), len(body)) + header + body
         with self._sending:
-            if len(body) > JOINED_BYTES:
-                self.socket.sendall(start)
-                self.socket.sendall(body)
-            else:
-                self.socket.sendall(start + body)
+            self.socket.sendall(message)
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """Waits for a message: its header and its body.
@@ -45,7 +45,7 @@ class Channel:
             EOFError: The agent is gone.
         """
         header_size, body_size = _SIZES.unpack(self._read(_SIZES.size))
-        header = json.loads(self._read(header_size))
+        header = _decode(self._read(header_size).decode())
         return header, self._read(body_size)
 
     async def receive_from(self, reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:

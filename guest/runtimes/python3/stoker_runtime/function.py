@@ -5,12 +5,19 @@ import importlib
 import inspect
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from .context import Context
 from .failures import HandlerNotFound, InvalidEvent, InvalidResponse, ResponseTooLarge
 
 JSON, BYTES = "application/json", "application/octet-stream"
+
+PLAIN = frozenset((dict, list, str, bytes, int, float, bool, type(None)))
+"""Types of most results. Of others it takes long to find out whether they are to be awaited."""
+
+_decode = json.JSONDecoder().decode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def find_handler(name: str) -> Callable[[Any, Context], Any]:
@@ -48,7 +55,7 @@ class Function:
             ResponseTooLarge: It returned more than `max_bytes`.
         """
         result = self._handler(decode_event(payload, content_type), context)
-        if inspect.isawaitable(result):
+        if type(result) not in PLAIN and inspect.isawaitable(result):
             if self._runner is None:
                 self._runner = asyncio.Runner()
             result = self._runner.run(_wait_for(result))
@@ -84,11 +91,14 @@ def decode_event(payload: bytes, content_type: str) -> Any:
     Raises:
         InvalidEvent: The payload isn't JSON and ought to be.
     """
-    if content_type.partition(";")[0].strip().lower() not in ("", JSON):
+    if content_type not in ("", JSON) and content_type.partition(";")[0].strip().lower() not in ("", JSON):
         return payload
     if not payload:
         return {}
+    with suppress(ValueError, RecursionError):
+        return _decode(payload.decode())
     try:
+        # It may be in another encoding, or have a mark before it, which takes longer to find out.
         return json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(
@@ -105,8 +115,7 @@ def encode_response(result: Any) -> tuple[str, bytes]:
     if isinstance(result, bytes | bytearray | memoryview):
         return BYTES, bytes(result)  # pyright: ignore[reportUnknownArgumentType] - a memoryview of anything
     try:
-        text = json.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return JSON, text.encode()
+        return JSON, _encode(result).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidResponse(
             f"the handler returned what can't become JSON ({error}); return JSON's types, or bytes"

@@ -15,6 +15,7 @@ import gc
 import hashlib
 import io
 import itertools
+import json
 import logging
 import os
 import random
@@ -36,7 +37,7 @@ from typing import Any
 from .channel import Channel
 from .context import Context
 from .failures import describe, print_to_log
-from .function import Function, find_handler
+from .function import BYTES, JSON, Function, find_handler
 from .printing import attribute_output
 from .rehearsal import rehearse
 from .sharing import Sharing, check_asynchronous
@@ -46,6 +47,8 @@ PRELOADED = (
     itertools, logging, re, socket, string, subprocess, tempfile, threading, typing, urllib.parse, uuid,
 )  # fmt: skip
 """Modules that functions often import. They are here before the code is, and so cost the function no time."""
+
+RESULT_HEADERS = {kind: json.dumps({"type": "result", "content_type": kind}).encode() for kind in (JSON, BYTES)}
 
 OWN_MODULES = str(Path(__file__).parents[1])
 
@@ -123,7 +126,7 @@ def _invoke(channel: Channel, function: Function, load: dict[str, Any], invoke: 
         _fail(channel, error, load["code"])
     else:
         _flush()
-        channel.send({"type": "result", "content_type": kind}, response)
+        channel.send_encoded(RESULT_HEADERS[kind], response)
 
 
 async def _answer_among_others(
@@ -151,8 +154,10 @@ def _fail(channel: Channel, error: BaseException, code: str) -> None:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the function may have closed them, or put anything in their place
+        try:  # noqa: SIM105 - `suppress` takes longer
             stream.flush()
+        except Exception:  # noqa: BLE001, S110 - the function may have closed it, or put anything in its place
+            pass
 
 
 def _is_standard(path: str) -> bool:
