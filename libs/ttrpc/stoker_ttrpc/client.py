@@ -26,8 +26,8 @@ from stoker_ttrpc.messages import Message, MessageType, parse
 from stoker_ttrpc.streams import STALL_S, FrameReader, FrameSender, Reader, Writer
 
 PREAMBLE_INTERVAL_S = 0.1
-"""How often the preamble is sent until the peer has echoed it. A guest that boots throws away what comes before its agent
-has opened the port, so that it is this that the agent waits for. They add up to no more than 24 bytes each while nobody
+"""How often the preamble is sent until the peer has echoed it. A guest that boots throws away what comes before its
+agent has opened the port, so that it is this that the agent waits for. They add up to 24 bytes each while nobody
 reads, for as long as `synchronize` may take."""
 
 
