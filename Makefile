@@ -22,6 +22,9 @@ test: setup-test check ## Installs what is missing and passes all tests.
 test-fast: setup-test ## Runs the tests that need no virtual machine.
 	@$(BIN)/pytest --ignore tests/system
 
+soak: setup-test ## Runs 30 minutes of churn on a Stoker of its own, and looks for what they leave behind.
+	@STOKER_SOAK_MINUTES=30 $(BIN)/pytest tests/system/test_soak.py
+
 check: setup ## Lint, format, types, protos, imports.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/pyright
@@ -43,4 +46,4 @@ lock: setup ## Writes requirements.lock anew from the projects' dependencies.
 clean: ## Removes what the build made.
 	@rm -rf .venv .build libs/protos/stoker_protos .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo down setup setup-test test test-fast check format bench simulate lock clean
+.PHONY: help demo down setup setup-test soak test test-fast check format bench simulate lock clean

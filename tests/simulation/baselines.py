@@ -44,7 +44,7 @@ def _fixed(container_idle_s: float, vms_per_host: int) -> SchedulerSettings:
 
 
 POLICIES = (
-    Policy("Stoker", "keep-alive without a pattern, s", (600.0, 60.0, 150.0, 300.0, 1200.0), _stoker),
+    Policy("Stoker", "keep-alive without a pattern, s", (300.0, 60.0, 150.0, 600.0, 1200.0), _stoker),
     Policy("fixed keep-alive, no pool", "keep-alive, s", (600.0, 60.0, 150.0, 300.0, 1200.0), _fixed_keep_alive),
     Policy("fixed pool, fixed keep-alive", "VMs a host", (1.0, 2.0, 3.0), _fixed_pool),
 )

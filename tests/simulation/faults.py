@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from tests.simulation.hosts import Misfortune
+from tests.simulation.machines import Misfortune
 
 FAIR = Misfortune()
 

@@ -123,8 +123,8 @@ class SimulatedFrontend:
 
     def _run(self, call: Call, lease: Lease, start: Start) -> None:
         host = self._hosts[lease.host]
-        if host.start(lease.container, lease.id, call.run_s, partial(self._ended, call, lease)):
-            self._meter.began(call, start, host.vms[lease.vm].ready_s)
+        if host.inventory.start(lease.container, lease.id, call.run_s, partial(self._ended, call, lease)):
+            self._meter.began(call, start, host.inventory.vms[lease.vm].ready_s)
             return
         self._leases.drop(lease, is_broken=False)
         if call.attempts < ATTEMPTS:

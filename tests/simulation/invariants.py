@@ -31,8 +31,8 @@ class Invariants:
         for host in fleet.hosts:
             assert fleet.host_free_mib(host.id) >= 0, f"{host} is promised more than it has"
         for host in self._world.hosts.values():
-            assert host.free_mib >= 0, f"{host.id} holds more than it can"
-            for vm in host.vms.values():
+            assert host.inventory.free_mib >= 0, f"{host.id} holds more than it can"
+            for vm in host.inventory.vms.values():
                 tenants = {box.spec.tenant for box in vm.containers.values()}
                 assert tenants <= {vm.tenant}, f"{vm} has containers of {tenants}"
         now_s = self._loop.time()
@@ -47,9 +47,9 @@ class Invariants:
         assert not core.fleet.containers, "containers are kept for nobody"
         for host in self._world.hosts.values():
             assert host.is_connected
-            assert not host.containers, f"{host.id} has containers that nobody knows"
-            assert {vm.id for vm in core.fleet.vms_on(host.id)} == host.vms.keys()
-            for vm in host.vms.values():
+            assert not host.inventory.containers, f"{host.id} has containers that nobody knows"
+            assert {vm.id for vm in core.fleet.vms_on(host.id)} == host.inventory.vms.keys()
+            for vm in host.inventory.vms.values():
                 assert (vm.tenant, vm.state) == ("", hosts_pb2.VM_STATE_WARMING), f"{vm} is kept for nobody"
         left = [name for task in asyncio.all_tasks() if (name := task.get_name()).startswith(SHORT_LIVED)]
         assert not left, f"tasks that never end: {left}"

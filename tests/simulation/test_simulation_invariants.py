@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.simulation.faults import HARSH, Faults
-from tests.simulation.hosts import Misfortune
+from tests.simulation.machines import Misfortune
 from tests.simulation.small import lived
 from tests.simulation.workloads import Times, bursts, daily, poisson, simple, timer
 

@@ -51,7 +51,7 @@ class Arrival:
 
 
 Times = Iterator[float]
-"""When calls of one function come, in seconds, the first first."""
+"""When calls of one function come, in seconds, in any order."""
 
 
 def poisson(random: Random, rate_s: float, until_s: float) -> Times:
@@ -70,16 +70,12 @@ def timer(random: Random, rate_s: float, until_s: float) -> Times:
         now_s += 1 / rate_s
 
 
-def bursts(random: Random, rate_s: float, until_s: float, *, size: float = 10.0, gap_s: float = 0.2) -> Times:
+def bursts(random: Random, rate_s: float, until_s: float, *, size: float = 5.0, gap_s: float = 1.0) -> Times:
     """Bursts of calls, on average `size` of them `gap_s` apart; the bursts themselves are Poisson."""
-    now_s = 0.0
-    for begun_s in poisson(random, rate_s / size, until_s):
-        now_s = max(now_s, begun_s)
-        while now_s < until_s:
+    for now_s in poisson(random, rate_s / size, until_s):
+        yield now_s
+        while random.random() >= 1 / size and (now_s := now_s + random.expovariate(1 / gap_s)) < until_s:
             yield now_s
-            now_s += random.expovariate(1 / gap_s)
-            if random.random() < 1 / size:
-                break
 
 
 def daily(random: Random, times: Times, day_s: float) -> Times:

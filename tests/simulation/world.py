@@ -18,7 +18,8 @@ from tests.simulation.clock import VirtualLoop
 from tests.simulation.faults import NONE, Faults, FrontendDeath, HostCrash, Partition, Stall, VmCrash
 from tests.simulation.frontends import SimulatedFrontend
 from tests.simulation.functions import Call
-from tests.simulation.hosts import Delays, SimulatedHost
+from tests.simulation.hosts import SimulatedHost
+from tests.simulation.machines import Delays
 from tests.simulation.measures import SAMPLE_S, Measures
 from tests.simulation.workloads import Arrival
 
@@ -137,14 +138,14 @@ class World:
                     hosts[number].crash()
                     for frontend in self.frontends:
                         frontend.drop_host(hosts[number].id)
-                    self._loop.call_later(down_s, hosts[number].restart)
+                    self._loop.call_later(down_s, hosts[number].connect)
                 case Partition(number, down_s) if hosts[number].is_connected:
                     hosts[number].disconnect()
                     self._loop.call_later(down_s, hosts[number].connect)
                 case Stall(number, for_s):
                     hosts[number].stall(for_s)
-                case VmCrash(number) if hosts[number].vms:
-                    hosts[number].crash_vm(self._random.choice(list(hosts[number].vms.values())))
+                case VmCrash(number) if hosts[number].inventory.vms:
+                    hosts[number].crash_vm(self._random.choice(list(hosts[number].inventory.vms.values())))
                 case FrontendDeath(number):
                     dead = self.frontends[number]
                     self.frontends[number] = await self._new_frontend()

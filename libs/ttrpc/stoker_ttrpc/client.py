@@ -25,8 +25,10 @@ from stoker_ttrpc.frames import (
 from stoker_ttrpc.messages import Message, MessageType, parse
 from stoker_ttrpc.streams import STALL_S, FrameReader, FrameSender, Reader, Writer
 
-PREAMBLE_INTERVAL_S = 2.0
-"""How often the preamble is sent until the peer has echoed it."""
+PREAMBLE_INTERVAL_S = 0.1
+"""How often the preamble is sent until the peer has echoed it. A guest that boots throws away what comes before its
+agent has opened the port, so that it is this that the agent waits for. They add up to 24 bytes each while nobody
+reads, for as long as `synchronize` may take."""
 
 
 class Client:

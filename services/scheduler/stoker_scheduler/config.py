@@ -57,7 +57,7 @@ class SchedulerSettings(ServiceSettings):
         "`warming_vms`.",
     )
     warming_probability: float = Field(
-        default=0.95,
+        default=0.995,
         gt=0,
         lt=1,
         description="With which probability a demand that needs a VM is to find one that waits, as far as "
@@ -93,7 +93,7 @@ class SchedulerSettings(ServiceSettings):
         description="The codestore, which tells what is set for functions, a gRPC target; empty for none.",
     )
     container_idle_s: float = Field(
-        default=600.0,
+        default=300.0,
         gt=0,
         description="How long an idle container is kept while its function's idle times say nothing, in seconds.",
     )
