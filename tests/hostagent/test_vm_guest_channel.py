@@ -1,7 +1,7 @@
 """The way to a guest agent holds through breaks, and ends with the guest. The other side is a real ttrpc server."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class FakeGuest:
 
         self.serves(method, request_class, respond)
 
-    def serves(self, method: str, request_class: type[Any], respond: Callable[[Any], Awaitable[Any]]) -> None:
+    def serves(self, method: str, request_class: type[Any], respond: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
         """Sets what serves a method."""
         self._methods[method] = UnaryMethod(request_class, respond)
 
