@@ -156,6 +156,8 @@ def running_stoker(extra_environment: Mapping[str, str] | None = None) -> Genera
     environment = {
         # An image that is there already is not built again.
         "STOKER_HOSTAGENT_IMAGES_DIR": str(IMAGES_DIR),
+        # Each virtual machine that waits takes a tenth of a processor where it is emulated.
+        "STOKER_SCHEDULER_WARMING_VMS_MOST": "1",
         **os.environ,
         "XDG_CONFIG_HOME": str(home / "config"),
         "NO_COLOR": "1",
