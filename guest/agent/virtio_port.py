@@ -61,12 +61,14 @@ class VirtioPort:
 
     async def read(self, n: int) -> bytes:
         """Up to `n` bytes as soon as there are some; none when the host has closed its end."""
-        while True:
+        while not self._is_lost:
             if not self._is_watched:
                 self._is_watched = True
                 self._loop.add_reader(self._file, self._take_readable)
             self._reading = self._loop.create_future()
             await self._reading
+            if self._is_lost:
+                break
             try:
                 data = os.read(self._file, n)
             except BlockingIOError:
@@ -74,6 +76,7 @@ class VirtioPort:
             if not data:
                 self._lose_host()
             return data
+        return b""
 
     def write(self, data: bytes) -> None:
         """Takes bytes, which are sent as the host takes them."""
@@ -131,6 +134,9 @@ class VirtioPort:
         self._writable.set()
         self._unwatch()
         self._loop.remove_writer(self._file)
+        # Also where it was noticed by writing: whoever reads would wait for ever.
+        if self._reading is not None and not self._reading.done():
+            self._reading.set_result(None)
 
     def _has_no_host(self) -> bool:
         return any(event & select.POLLHUP for _, event in self._hang_up.poll(0))

@@ -34,6 +34,8 @@ class Measures:
     clock: Callable[[], float]
     none_open: Callable[[], None] = lambda: None
     """Called whenever the last open call has ended."""
+    sampled: "Callable[[Measures], None] | None" = None
+    """Called whenever another sample has been taken."""
     open_calls: dict[Call, None] = field(default_factory=dict[Call, None])
     """Those that have come and not ended."""
     allocated_mib: int = 0
@@ -150,6 +152,8 @@ class Measures:
                 self.starts[PRIMED],
             )
         )
+        if self.sampled is not None:
+            self.sampled(self)
 
     def _integrate(self) -> None:
         now_s = self.clock()

@@ -12,7 +12,7 @@ from tests.simulation.baselines import POLICIES, Policy
 from tests.simulation.logs import quiet_logs
 from tests.simulation.measures import COLD, PRIMED, WARM, Measures, Sample
 from tests.simulation.workloads import azure
-from tests.simulation.world import Scenario, World, run
+from tests.simulation.world import Scenario, run
 
 PROGRESS_S = 15.0
 """How often a run tells how far it is, in seconds."""
@@ -106,7 +106,7 @@ def outcome(job: Job) -> Outcome:
     gc.collect()
     gc.freeze()
     with quiet_logs():
-        measures = run(scenario, lambda world: _Progress(world, name, len(arrivals)))
+        measures = run(scenario, sampled=_Progress(name, len(arrivals)).tell)
     print(f"{name}: done in {measures.cpu_s:.0f} s of processor time", file=sys.stderr, flush=True)
     return _outcome(job, policy, measures)
 
@@ -141,22 +141,16 @@ def _outcome(job: Job, policy: Policy, measures: Measures) -> Outcome:
 class _Progress:
     """Tells how far a run is."""
 
-    def __init__(self, world: World, name: str, calls: int) -> None:
-        self._world = world
+    def __init__(self, name: str, calls: int) -> None:
         self._name = name
         self._calls = calls
-        self._steps = 0
         self._next_s = time.monotonic() + PROGRESS_S
 
-    def step(self) -> None:
-        self._steps += 1
-        if self._steps % 10_000 == 0 and time.monotonic() > self._next_s:
+    def tell(self, measures: Measures) -> None:
+        if time.monotonic() > self._next_s:
             self._next_s = time.monotonic() + PROGRESS_S
-            share = self._world.measures.ends.total() / max(1, self._calls)
+            share = measures.ends.total() / max(1, self._calls)
             print(f"{self._name}: {share:.0%}", file=sys.stderr, flush=True)
-
-    def quiet(self) -> None:
-        pass
 
 
 def by_policy(made: Sequence[Outcome]) -> dict[str, list[Outcome]]:

@@ -35,6 +35,7 @@ FUNCTIONS_OF_TENANT = ((54, 1, 1), (16, 2, 2), (10, 3, 3), (8, 4, 5), (7, 6, 10)
 TIMERS = 0.156
 BURSTY = 0.4
 """The share of functions whose calls come in bursts: about as many have a coefficient of variation above 1."""
+RUNTIMES = (versions_pb2.RUNTIME_PYTHON3, versions_pb2.RUNTIME_NODEJS)
 PYTHON = 0.6
 LONGEST_RUN_S = 60.0
 """Runs are cut here: a handful of the longest averages would otherwise be most of the load."""
@@ -99,9 +100,18 @@ def arrivals(random: Random, of: Sequence[tuple[Function, Times, float]]) -> lis
 def simple(
     seed: int, functions: int, rate_s: float, until_s: float, shape: Callable[..., Times] = poisson
 ) -> list[Arrival]:
-    """A few equal functions of a third as many tenants, which together are called so many times a second."""
+    """A few functions of a third as many tenants, equally often called, together so many times a second."""
     random = Random(f"simple {seed}")
-    all_ = [Function(f"tenant-{number // 3}", f"function-{number}") for number in range(functions)]
+    all_ = [
+        Function(
+            f"tenant-{number // 3}",
+            f"function-{number}",
+            memory_mib=(128, 192, 384)[number % 3],
+            runtime=RUNTIMES[number % 2],
+            concurrency=4 if number % 4 == 3 else 1,
+        )
+        for number in range(functions)
+    ]
     return arrivals(random, [(each, shape(random, rate_s / functions, until_s), 0.5) for each in all_])
 
 
@@ -121,7 +131,7 @@ def azure(seed: int, functions: int, calls: int, until_s: float) -> list[Arrival
     random.shuffle(rates)
     of: list[tuple[Function, Times, float]] = []
     for number, (tenant, rate) in enumerate(zip(tenants, rates, strict=True)):
-        runtime = versions_pb2.RUNTIME_PYTHON3 if random.random() < PYTHON else versions_pb2.RUNTIME_NODEJS
+        runtime = RUNTIMES[random.random() >= PYTHON]
         function = Function(tenant, f"function-{number}", _memory_mib(random), runtime)
         mean_run_s = min(LONGEST_RUN_S, random.lognormvariate(-0.38, 2.36))
         of.append((function, _times(random, rate * scale, until_s), max(0.001, mean_run_s)))

@@ -171,12 +171,17 @@ class Watcher(Protocol):
         ...
 
 
-def run(scenario: Scenario, watch: Callable[[World], Watcher] | None = None) -> Measures:
+def run(
+    scenario: Scenario,
+    watch: Callable[[World], Watcher] | None = None,
+    sampled: Callable[[Measures], None] | None = None,
+) -> Measures:
     """Runs a scenario to its end.
 
     Args:
         scenario: The scenario.
         watch: Given the world before it begins; what it returns looks on.
+        sampled: Given the measures whenever another sample has been taken.
     """
     loop = VirtualLoop()
     global_random.seed(scenario.seed)  # spreads the frontends' attempts in time
@@ -185,6 +190,7 @@ def run(scenario: Scenario, watch: Callable[[World], Watcher] | None = None) -> 
 
     async def live() -> Measures:
         measures = Measures(loop.time)
+        measures.sampled = sampled
         async with background() as tasks:
             core = start_core(scenario.settings, tasks, lambda prefix: f"{prefix}{next(numbers):012x}")
             world = World(scenario, core, tasks, measures)
