@@ -26,6 +26,7 @@ WARM_UP_ROUNDS = 2
 QUIET_S = 120
 SETTLED_S = 2.0
 INVOKE_S = 120
+LOG_LINES = 100
 COUNT_SLACK = 3
 """How many descriptors or threads a service may have more than before. What leaks in every round is far more."""
 MEMORY_SLACK = 1.1
@@ -79,6 +80,10 @@ def churned() -> Iterator[RunningStoker]:
     """A Stoker where nothing is kept for long."""
     with running_stoker(SETTINGS) as running:
         yield running
+        for service in ("scheduler", "hostagent"):
+            # pytest shows it where the test has failed.
+            lines = (running.home / "logs" / f"{service}.log").read_text().splitlines()
+            print(f"the end of the log of {service}:", *lines[-LOG_LINES:], sep="\n")
 
 
 def test_churn_leaves_nothing_behind(churned: RunningStoker, tmp_path: Path) -> None:

@@ -110,11 +110,13 @@ class VirtualMachine:
         Raises:
             StokerError: What went wrong.
         """
+        # What is heard of its domain from now on has no meaning.
+        self._domain_uuid = uuid.uuid4()
+        self._is_on_trial = False
         await self.disconnect()
+        await self._footprints.remove(self.id)
         self._channel = self._new_channel()
         self.guest = Guest(self._channel)
-        await self._footprints.remove(self.id)
-        self._is_on_trial = False
 
     def domain_stopped(self, domain_uuid: str) -> bool:
         """Takes note that a domain of its name has ended; returns whether it has ended with it.
