@@ -23,6 +23,8 @@ from tests.system.running_stoker import SERVICES, RunningStoker, running_stoker
 MINUTES = float(os.environ.get("STOKER_SOAK_MINUTES", "3"))
 WARM_UP_ROUNDS = 2
 """So often everything has to happen until caches are filled and libraries loaded."""
+FUNCTIONS = 2
+"""How many live at once. In a guest without KVM four that start at once take longer than their limits allow."""
 QUIET_S = 120
 SETTLED_S = 2.0
 INVOKE_S = 120
@@ -120,7 +122,7 @@ def churn(running: RunningStoker, code: Sequence[tuple[Path, Runtime]]) -> None:
         name = f"churn-{number}"
         with running.client() as client:
             for directory, runtime in (code[number % 2], code[2 + number % 2]):
-                client.deploy(name, directory, runtime=runtime, handler="main.handler", memory_mib=64, timeout_s=8)
+                client.deploy(name, directory, runtime=runtime, handler="main.handler", memory_mib=64, timeout_s=10)
                 for _ in range(5):
                     result = client.invoke(name, {"do": "answer"}, timeout_s=INVOKE_S)
                     assert result.function_error is None, result
@@ -130,8 +132,8 @@ def churn(running: RunningStoker, code: Sequence[tuple[Path, Runtime]]) -> None:
                 assert failure(client, name, "overrun") is FunctionErrorKind.TIMEOUT
             client.delete_function(name)
 
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(live, range(4)))
+    with ThreadPoolExecutor(FUNCTIONS) as threads:
+        list(threads.map(live, range(FUNCTIONS)))
 
 
 def failure(client: stoker.Client, name: str, how: str) -> FunctionErrorKind | None:
