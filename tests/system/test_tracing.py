@@ -13,6 +13,13 @@ from tests.system.trace_collector import Collector, Span
 TRACE_ID = 0x4BF92F3577B34DA6A3CE929D0E0E4736
 CLIENT_SPAN_ID = 0x00F067AA0BA902B7
 
+EXPECTED = {
+    ("frontend", "stoker.v1.InvocationService/Invoke"),
+    ("scheduler", "stoker.scheduler.v1.CapacityService/AcquireContainer"),
+    ("hostagent", "hostagent.invoke"),
+    ("hostagent", "guest.handler"),
+}
+
 
 def test_one_trace_leads_from_the_client_into_the_container(
     client: stoker.Client, collector: Collector, tmp_path: Path
@@ -23,17 +30,16 @@ def test_one_trace_leads_from_the_client_into_the_container(
     with trace.use_span(caller):
         seen_in_container = client.invoke("traced", timeout_s=120).json()
 
-    spans = collector.wait_for(f"{TRACE_ID:032x}", lambda spans: "guest.handler" in {s.name for s in spans}, 20)
-    names = {(span.service, span.name) for span in spans}
-    assert names >= {
-        ("frontend", "stoker.v1.InvocationService/Invoke"),
-        ("scheduler", "stoker.scheduler.v1.CapacityService/AcquireContainer"),
-        ("hostagent", "hostagent.invoke"),
-        ("hostagent", "guest.handler"),
-    }
+    spans = collector.wait_for(f"{TRACE_ID:032x}", lambda spans: EXPECTED <= names_of(spans), 20)
+    assert names_of(spans) >= EXPECTED
     assert seen_in_container.split("-")[1] == f"{TRACE_ID:032x}"
     handler = next(span for span in spans if span.name == "guest.handler")
     assert ancestors(handler, spans)[-1] == f"{CLIENT_SPAN_ID:016x}"
+
+
+def names_of(spans: Sequence[Span]) -> set[tuple[str, str]]:
+    """What was recorded, and by which service."""
+    return {(span.service, span.name) for span in spans}
 
 
 def ancestors(span: Span, spans: Sequence[Span]) -> list[str]:
