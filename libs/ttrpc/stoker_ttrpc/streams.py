@@ -11,9 +11,9 @@ from stoker_ttrpc.frames import Decoder, Desynchronized, Event, Frame
 STALL_S = 5.0
 """How long a frame may stay incomplete without progress."""
 
-STALL_PROGRESS_BYTES = 1024
-"""What counts as progress within `STALL_S`. The preambles of a peer that came back don't; they arrive inside the frame
-that it left half-sent."""
+STALL_PROGRESS_BYTES = 16 * 1024
+"""What counts as progress within `STALL_S`. The preambles of a peer that came back don't, ten a second; they arrive inside
+the frame that it left half-sent."""
 
 BULK_BYTES = 64 * 1024
 """Frames longer than this let shorter ones go first."""
