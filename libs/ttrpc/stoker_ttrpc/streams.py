@@ -12,8 +12,8 @@ STALL_S = 5.0
 """How long a frame may stay incomplete without progress."""
 
 STALL_PROGRESS_BYTES = 16 * 1024
-"""What counts as progress within `STALL_S`. The preambles of a peer that came back don't, ten a second; they arrive inside
-the frame that it left half-sent."""
+"""What counts as progress within `STALL_S`. The preambles of a peer that came back, ten a second, don't: they arrive
+inside the frame that it left half-sent."""
 
 BULK_BYTES = 64 * 1024
 """Frames longer than this let shorter ones go first."""
