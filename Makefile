@@ -1,6 +1,12 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
+# Images of containers often set it, and each of the many processes here would compile itself anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+# They wait for servers and processes as much as they compute, so more of them than processors run at a time.
+FAST_TESTS := $(BIN)/pytest --ignore tests/system --numprocesses 4 --dist loadfile
+
 help: ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -17,10 +23,11 @@ setup-test:
 	@./setup.sh test
 
 test: setup-test check ## Installs what is missing and passes all tests.
-	@$(BIN)/pytest
+	@$(FAST_TESTS)
+	@$(BIN)/pytest tests/system
 
 test-fast: setup-test ## Runs the tests that need no virtual machine.
-	@$(BIN)/pytest --ignore tests/system
+	@$(FAST_TESTS)
 
 soak: setup-test ## Runs 30 minutes of churn on a Stoker of its own, and looks for what they leave behind.
 	@STOKER_SOAK_MINUTES=30 $(BIN)/pytest tests/system/test_soak.py

@@ -6,12 +6,12 @@ import random
 import re
 import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stoker.errors import PackingError
-from stoker.ignoring import is_ignored, parse_rules
 from stoker.packing import MAX_BYTES, packed
 
 
@@ -59,30 +59,28 @@ def test_what_is_ignored_is_left_out(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["README.md", "main.py", "src/build/kept"]
 
 
-@pytest.mark.parametrize(
-    ("pattern", "path", "is_out"),
-    [
-        ("a.py", "x/a.py", True),
-        ("/a.py", "x/a.py", False),
-        ("x/*.py", "x/y/a.py", False),
-        ("x/**/a.py", "x/y/z/a.py", True),
-        ("x/**/a.py", "x/a.py", True),
-        ("**/a.py", "a.py", True),
-        ("[ab].py", "b.py", True),
-        ("[!ab].py", "b.py", False),
-        ("a?.py", "ab.py", True),
-        ("a+.py", "aa.py", False),
-        (r"\!a", "!a", True),
-        ("a/", "a", False),
-    ],
-)
-def test_patterns_mean_what_they_do_in_a_gitignore(pattern: str, path: str, is_out: bool) -> None:
-    assert is_ignored(path, False, parse_rules(pattern)) is is_out
-
-
 @given(st.text(alphabet="a*?[]!/\\ .", max_size=12))
-def test_no_pattern_breaks_packing(pattern: str) -> None:
-    parse_rules(pattern)
+def test_any_pattern_is_taken_or_refused_by_the_files_name(pattern: str) -> None:
+    with TemporaryDirectory() as directory:
+        (Path(directory) / "kept").mkdir()
+        (Path(directory) / "kept" / "main.py").touch()
+        (Path(directory) / ".stokerignore").write_text(pattern)
+        assert outcome_of_packing(Path(directory)) in (["kept/main.py"], "IGNORE_FILE_INVALID", "NOTHING_TO_PACK")
+
+
+def outcome_of_packing(directory: Path) -> list[str] | str:
+    try:
+        return names_in(directory)
+    except PackingError as refused:
+        return refused.reason
+
+
+def test_a_line_that_is_no_pattern_is_named(tmp_path: Path) -> None:
+    (tmp_path / "main.py").touch()
+    (tmp_path / ".stokerignore").write_text("*.md\n!\n")
+    with pytest.raises(PackingError, match=r"\.stokerignore: .*'!'") as refused, packed(tmp_path):
+        raise AssertionError("it was packed")
+    assert refused.value.reason == "IGNORE_FILE_INVALID"
 
 
 def test_a_link_within_the_directory_is_kept(tmp_path: Path) -> None:

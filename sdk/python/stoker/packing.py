@@ -10,14 +10,22 @@ import os
 import stat
 import tarfile
 import tempfile
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore import GitIgnorePatternError
+
 from stoker.errors import PackingError
-from stoker.ignoring import IGNORE_FILE, is_ignored, parse_rules
+
+IGNORE_FILE = ".stokerignore"
+"""Its lines are those of a `.gitignore`."""
+ALWAYS_IGNORED = (".git/", "__pycache__/", f"/{IGNORE_FILE}")
+"""Left out whatever the file says."""
 
 MAX_BYTES = 256 * 1024 * 1024
 """The largest artifact that Stoker takes."""
@@ -106,12 +114,7 @@ def _pack_directory(directory: Path, file: Path) -> None:
 
 def _names(directory: Path) -> list[str]:
     """The paths of all files and links below `directory` that are not ignored, sorted."""
-    try:
-        rules = parse_rules((directory / IGNORE_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        rules = parse_rules("")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PackingError("PATH_UNREADABLE", f"cannot read {directory / IGNORE_FILE}: {error}") from error
+    ignored = _ignored_in(directory)
     found: list[str] = []
     waiting = [""]
     while waiting:
@@ -119,13 +122,29 @@ def _names(directory: Path) -> list[str]:
         for entry in _entries(directory / below):
             name = f"{below}{entry.name}"
             is_directory = entry.is_dir(follow_symlinks=False)
-            if is_ignored(name, is_directory, rules):
+            if ignored.match_file(f"{name}/" if is_directory else name):
                 continue
             if is_directory:
                 waiting.append(f"{name}/")
             else:
                 found.append(name)
     return sorted(found)
+
+
+def _ignored_in(directory: Path) -> GitIgnoreSpec:
+    try:
+        lines = (directory / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        lines = []
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackingError("PATH_UNREADABLE", f"cannot read {directory / IGNORE_FILE}: {error}") from error
+    try:
+        with warnings.catch_warnings():
+            # Of `re`, about what pathspec makes of `[[]`: its meaning may change with Python, and is right today.
+            warnings.simplefilter("ignore", FutureWarning)
+            return GitIgnoreSpec.from_lines([*lines, *ALWAYS_IGNORED])
+    except GitIgnorePatternError as error:
+        raise PackingError("IGNORE_FILE_INVALID", f"{directory / IGNORE_FILE}: {error}; see gitignore(5)") from error
 
 
 def _entries(directory: Path) -> list["os.DirEntry[str]"]:
