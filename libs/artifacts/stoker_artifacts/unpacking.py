@@ -19,13 +19,13 @@ SYNCS_AT_ONCE = 8
 """Files that are synced together share a commit of the journal: 3,000 took 0.9 s one by one and 0.3 s so, on ext4."""
 
 
-def unpack(path: Path, directory: Path, limits: Limits = DEFAULT_LIMITS) -> Contents:
+def unpack(path: Path, directory: Path, limits: Limits = DEFAULT_LIMITS, *, is_to_last: bool = True) -> Contents:
     """Unpacks an archive into `directory`, which it makes.
 
     All that is there when it returns is on disk to stay, and depends on the archive alone: modes are 0755 for
     directories and executable files and 0644 for others, times are 1980-01-01, the owner is who calls. When it fails,
     `directory` is gone again; a crash can leave it behind incomplete. So the caller unpacks under a temporary name and
-    renames. It blocks.
+    renames. It blocks. What is not to last is not brought to the disk: it is read once and thrown away.
 
     Raises:
         UnsafeArchive: The archive breaks a rule.
@@ -34,21 +34,22 @@ def unpack(path: Path, directory: Path, limits: Limits = DEFAULT_LIMITS) -> Cont
     """
     directory.mkdir()
     try:
-        contents = read(path, limits, _Writer(directory).write)
-        _settle(directory)
+        contents = read(path, limits, Writer(directory).write)
+        if is_to_last:
+            settle(directory)
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
     return contents
 
 
-class _Writer:
+class Writer:
     """Makes what entries describe, below a root."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def write(self, entry: Entry, data: Iterator[bytes]) -> None:
+    def write(self, entry: Entry, data: Iterator[bytes | memoryview]) -> None:
         """Makes one entry. Its path leads through no link, which the rules see to."""
         path = self._root / entry.name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ class _Writer:
                 path.hardlink_to(self._root / entry.target)
 
 
-def _write_file(path: Path, mode: int, data: Iterator[bytes]) -> None:
+def _write_file(path: Path, mode: int, data: Iterator[bytes | memoryview]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a Path cannot open a descriptor
         for chunk in data:
@@ -78,7 +79,7 @@ def _write_file(path: Path, mode: int, data: Iterator[bytes]) -> None:
         os.utime(descriptor, (MTIME_S, MTIME_S))
 
 
-def _settle(directory: Path) -> None:
+def settle(directory: Path) -> None:
     """Gives directories their mode and time, and brings everything to the disk."""
     directories: list[Path] = []
     with ThreadPoolExecutor(SYNCS_AT_ONCE, "sync") as threads:
