@@ -2,13 +2,27 @@
 
 from datetime import datetime
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, ForeignKeyConstraint, Integer, String, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAME = String(63).with_variant(String(63, collation="C"), "postgresql")
 """A name of a tenant, function or alias, in the order of its bytes in every database."""
 UID = String(32)
 SHA256 = String(64)
+KEY_ID = String(32)
+"""Of a signing key: the begin of its SHA-256."""
 TIME = DateTime(timezone=True)
 
 
@@ -31,6 +45,11 @@ class FunctionRow(Base):
     # Containers kept loaded for `live`, and how many invocations may run at once; 0 for no such setting.
     provisioned: Mapped[int] = mapped_column(Integer, default=0)
     maximum: Mapped[int] = mapped_column(Integer, default=0)
+    # What answers while a new version is loaded, and for how many seconds the version before may.
+    rollover: Mapped[str] = mapped_column(String(16), default="serve_previous")
+    max_staleness_s: Mapped[int] = mapped_column(Integer, default=60)
+    # How many of the newest versions are kept whatever happens; 0 for the default.
+    versions_kept: Mapped[int] = mapped_column(Integer, default=0)
     create_time: Mapped[datetime] = mapped_column(TIME)
     update_time: Mapped[datetime] = mapped_column(TIME)
     etag: Mapped[str] = mapped_column(UID)
@@ -54,6 +73,9 @@ class VersionRow(Base):
     concurrency: Mapped[int] = mapped_column(Integer)
     environment: Mapped[dict[str, str]] = mapped_column(JSON)
     description: Mapped[str] = mapped_column(String(1024))
+    # Both or none: which key signed its code, and the signature.
+    signing_key_id: Mapped[str | None] = mapped_column(KEY_ID)
+    signature: Mapped[bytes | None] = mapped_column(LargeBinary(64))
     create_time: Mapped[datetime] = mapped_column(TIME)
 
 
@@ -83,6 +105,39 @@ class AliasRow(Base):
     etag: Mapped[str] = mapped_column(UID)
 
 
+class AliasChangeRow(Base):
+    """One change of where an alias points. Routes are pairs of a version's number and a weight; null for no alias."""
+
+    __tablename__ = "alias_changes"
+    __table_args__ = (Index("ix_alias_changes_alias", "function_uid", "alias", "id"),)
+
+    # In the order of the changes. SQLite counts up only what it calls an integer.
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+    function_uid: Mapped[str] = mapped_column(ForeignKey("functions.uid"))
+    alias: Mapped[str] = mapped_column(NAME)
+    time: Mapped[datetime] = mapped_column(TIME)
+    # The public id of the API key that asked for it, or a word for what in Stoker did it.
+    actor: Mapped[str] = mapped_column(String(64))
+    routes_before: Mapped[list[list[int]] | None] = mapped_column(JSON(none_as_null=True))
+    routes_after: Mapped[list[list[int]] | None] = mapped_column(JSON(none_as_null=True))
+    reason: Mapped[str] = mapped_column(String(256))
+
+
+class LoadFailureRow(Base):
+    """That a version's code could not be loaded when it was tried last, as a frontend told."""
+
+    __tablename__ = "load_failures"
+
+    version_uid: Mapped[str] = mapped_column(ForeignKey("versions.uid"), primary_key=True)
+    kind: Mapped[int] = mapped_column(Integer)
+    type: Mapped[str] = mapped_column(String(256))
+    message: Mapped[str] = mapped_column(String(4096))
+    # How often in a row, when last, and when it is tried again.
+    failures: Mapped[int] = mapped_column(Integer)
+    time: Mapped[datetime] = mapped_column(TIME)
+    retry_time: Mapped[datetime] = mapped_column(TIME)
+
+
 class ContentRow(Base):
     """What the object store holds, once over all tenants."""
 
@@ -93,6 +148,11 @@ class ContentRow(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     unpacked_size_bytes: Mapped[int] = mapped_column(BigInteger)
     file_count: Mapped[int] = mapped_column(BigInteger)
+    # Its name in the object store. One that was swept and comes again gets another, so that no belated deletion of the
+    # one meets the other.
+    object_key: Mapped[str] = mapped_column(String(128))
+    # Since when no tenant has it; null while one does.
+    unused_since: Mapped[datetime | None] = mapped_column(TIME, index=True)
 
 
 class ArtifactRow(Base):
@@ -102,4 +162,42 @@ class ArtifactRow(Base):
 
     tenant: Mapped[str] = mapped_column(NAME, primary_key=True)
     sha256: Mapped[str] = mapped_column(ForeignKey("contents.sha256"), primary_key=True, index=True)
+    create_time: Mapped[datetime] = mapped_column(TIME)
+    # Since when no version of the tenant has it; null while one does.
+    unused_since: Mapped[datetime | None] = mapped_column(TIME, index=True)
+
+
+class DoomedObjectRow(Base):
+    """An object that nothing names any more, to be deleted from the store. Its key is never used again."""
+
+    __tablename__ = "doomed_objects"
+
+    object_key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    time: Mapped[datetime] = mapped_column(TIME, index=True)
+
+
+class TenantPolicyRow(Base):
+    """What a tenant may; 0 for the default. Whoever adds what a quota counts locks the tenant's row first."""
+
+    __tablename__ = "tenant_policies"
+
+    tenant: Mapped[str] = mapped_column(NAME, primary_key=True)
+    max_artifact_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    max_artifacts: Mapped[int] = mapped_column(BigInteger, default=0)
+    max_total_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    max_functions: Mapped[int] = mapped_column(BigInteger, default=0)
+    max_versions: Mapped[int] = mapped_column(BigInteger, default=0)
+    require_signed: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class SigningKeyRow(Base):
+    """A public key of somebody who vouches for a tenant's code."""
+
+    __tablename__ = "signing_keys"
+    __table_args__ = (UniqueConstraint("tenant", "key_id", name="uq_signing_keys_tenant_key_id"),)
+
+    tenant: Mapped[str] = mapped_column(NAME, primary_key=True)
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)
+    key_id: Mapped[str] = mapped_column(KEY_ID)
+    public_key: Mapped[bytes] = mapped_column(LargeBinary(32))
     create_time: Mapped[datetime] = mapped_column(TIME)
