@@ -12,6 +12,9 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 TENANT = "stoker-tenant"
 """Names the tenant that the frontend has authenticated."""
 
+ACTOR = "stoker-actor"
+"""Names who asks, for the history: the public id of the API key that the frontend has authenticated."""
+
 HOLDER = "stoker-holder"
 """Names the frontend process that holds leases."""
 

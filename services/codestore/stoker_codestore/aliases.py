@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_codestore import errors
+from stoker_codestore.alias_history import AliasChange, Cause, Share, changes_before, record
 from stoker_codestore.database import Database, in_utc, new_id, now
 from stoker_codestore.functions import find_function, lock_function
 from stoker_codestore.route_changes import RouteChanges
@@ -15,14 +16,6 @@ from stoker_codestore.tables import AliasRow, VersionRow
 
 ALL = 100
 """The weights of an alias together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """The part of an alias's invocations, in percent, that goes to one version."""
-
-    version: int
-    weight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class Aliases:
         self._database = database
         self._changes = changes
 
-    async def create(self, tenant: str, function: str, name: str, shares: Sequence[Share]) -> Alias:
+    async def create(self, tenant: str, function: str, name: str, shares: Sequence[Share], cause: Cause) -> Alias:
         """Makes an alias.
 
         Raises:
@@ -52,10 +45,18 @@ class Aliases:
             uid = (await lock_function(session, tenant, function)).uid
             if await session.get(AliasRow, (uid, name)) is not None:
                 raise errors.alias_exists(function, name)
-            return await _point(session, function, AliasRow(function_uid=uid, name=name), shares)
+            return await _point(session, function, AliasRow(function_uid=uid, name=name), shares, cause)
 
     async def update(
-        self, tenant: str, function: str, name: str, shares: Sequence[Share], etag: str, *, allow_missing: bool
+        self,
+        tenant: str,
+        function: str,
+        name: str,
+        shares: Sequence[Share],
+        cause: Cause,
+        *,
+        etag: str,
+        allow_missing: bool,
     ) -> Alias:
         """Points an alias elsewhere; if an etag is given, only while the alias still has it.
 
@@ -70,7 +71,7 @@ class Aliases:
                 raise errors.alias_not_found(function, name)
             if etag and (row is None or etag != row.etag):
                 raise errors.etag_mismatch("alias.etag")
-            return await _point(session, function, row or AliasRow(function_uid=uid, name=name), shares)
+            return await _point(session, function, row or AliasRow(function_uid=uid, name=name), shares, cause)
 
     async def get(self, tenant: str, function: str, name: str) -> Alias:
         """Returns an alias.
@@ -97,7 +98,19 @@ class Aliases:
             rows = await session.scalars(query.order_by(AliasRow.name).limit(limit))
         return [_alias(row) for row in rows]
 
-    async def delete(self, tenant: str, function: str, name: str) -> None:
+    async def history_before(
+        self, tenant: str, function: str, name: str, before: int, limit: int
+    ) -> Sequence[AliasChange]:
+        """What an alias pointed to, by its changes numbered below `before`, the newest first, `limit` at the most.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._database.transaction() as session:
+            uid = (await find_function(session, tenant, function)).uid
+            return await changes_before(session, uid, name, before, limit)
+
+    async def delete(self, tenant: str, function: str, name: str, cause: Cause) -> None:
         """Deletes an alias.
 
         Raises:
@@ -108,10 +121,11 @@ class Aliases:
             row = await session.get(AliasRow, (uid, name))
             if row is None:
                 raise errors.alias_not_found(function, name)
+            await record(session, uid, name, cause, shares_of(row), (), now())
             await session.delete(row)
 
 
-async def _point(session: AsyncSession, function: str, row: AliasRow, shares: Sequence[Share]) -> Alias:
+async def _point(session: AsyncSession, function: str, row: AliasRow, shares: Sequence[Share], cause: Cause) -> Alias:
     """Points an alias, new or not, to versions that must exist."""
     numbers = [share.version for share in shares]
     found = set(
@@ -122,12 +136,14 @@ async def _point(session: AsyncSession, function: str, row: AliasRow, shares: Se
     for index, number in enumerate(numbers):
         if number not in found:
             raise errors.version_not_found(function, str(number), f"alias.routes[{index}].version")
+    before = shares_of(row) if inspect(row).persistent else ()
     row.version = shares[0].version
     row.weight = shares[0].weight
     row.second_version = shares[1].version if len(shares) > 1 else None
     row.update_time = now()
     row.etag = new_id()
     session.add(row)
+    await record(session, row.function_uid, row.name, cause, before, shares, row.update_time)
     return _alias(row)
 
 

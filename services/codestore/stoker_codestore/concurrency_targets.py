@@ -8,7 +8,8 @@ from typing import TypeAlias, cast
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from stoker_codestore.aliases import ALL, Share, shares_of
+from stoker_codestore.alias_history import Share
+from stoker_codestore.aliases import ALL, shares_of
 from stoker_codestore.database import Database
 from stoker_codestore.tables import AliasRow, ContentRow, FunctionRow, VersionRow
 from stoker_codestore.versions import Version, version_of

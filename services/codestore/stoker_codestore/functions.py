@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker_codestore import errors
 from stoker_codestore.database import Database, in_utc, new_id, now
 from stoker_codestore.route_changes import RouteChanges
-from stoker_codestore.tables import AliasRow, FunctionRow, VersionRow
+from stoker_codestore.tables import AliasChangeRow, AliasRow, FunctionRow, LoadFailureRow, VersionRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,9 @@ class Functions:
             row = await lock_function(session, tenant, name)
             if etag and etag != row.etag:
                 raise errors.etag_mismatch("etag")
+            versions = select(VersionRow.uid).where(VersionRow.function_uid == row.uid)
+            await session.execute(delete(LoadFailureRow).where(LoadFailureRow.version_uid.in_(versions)))
+            await session.execute(delete(AliasChangeRow).where(AliasChangeRow.function_uid == row.uid))
             await session.execute(delete(AliasRow).where(AliasRow.function_uid == row.uid))
             await session.execute(delete(VersionRow).where(VersionRow.function_uid == row.uid))
             await session.delete(row)

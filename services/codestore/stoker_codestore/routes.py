@@ -7,7 +7,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_codestore import errors, names
-from stoker_codestore.aliases import ALL, Share, shares_of
+from stoker_codestore.alias_history import Share
+from stoker_codestore.aliases import ALL, shares_of
 from stoker_codestore.database import Database
 from stoker_codestore.functions import find_function
 from stoker_codestore.tables import AliasRow, ContentRow, VersionRow

@@ -18,9 +18,10 @@ from stoker_protos.v1 import (
     versions_pb2_grpc,
 )
 from stoker_service import paging
-from stoker_service.metadata import Context, tenant_of
+from stoker_service.metadata import ACTOR, Context, metadata_value, tenant_of
 
 from stoker_codestore import errors, names, wire
+from stoker_codestore.alias_history import MAX_ACTOR, Cause
 from stoker_codestore.aliases import Aliases
 from stoker_codestore.artifacts import Artifacts
 from stoker_codestore.concurrency import Concurrency
@@ -145,7 +146,9 @@ class AliasServicer(aliases_pb2_grpc.AliasServiceServicer):
     ) -> aliases_pb2.CreateAliasResponse:
         """Makes an alias."""
         function, name = names.function_in(request.alias.name), names.alias_in(request.alias.name)
-        alias = await self._aliases.create(_tenant(context), function, name, wire.shares_of(request.alias))
+        alias = await self._aliases.create(
+            _tenant(context), function, name, wire.shares_of(request.alias), _cause(context)
+        )
         return aliases_pb2.CreateAliasResponse(alias=wire.alias_message(function, alias))
 
     async def GetAlias(self, request: aliases_pb2.GetAliasRequest, context: Context) -> aliases_pb2.GetAliasResponse:
@@ -164,7 +167,8 @@ class AliasServicer(aliases_pb2_grpc.AliasServiceServicer):
             function,
             name,
             wire.shares_of(request.alias),
-            request.alias.etag,
+            _cause(context, wire.checked_text("reason", request.reason)),
+            etag=request.alias.etag,
             allow_missing=request.allow_missing,
         )
         return aliases_pb2.UpdateAliasResponse(alias=wire.alias_message(function, alias))
@@ -182,9 +186,28 @@ class AliasServicer(aliases_pb2_grpc.AliasServiceServicer):
             next_page_token=paging.encode_token(page[-1].name) if has_more else "",
         )
 
+    async def ListAliasChanges(
+        self, request: aliases_pb2.ListAliasChangesRequest, context: Context
+    ) -> aliases_pb2.ListAliasChangesResponse:
+        """Lists what an alias pointed to before."""
+        function, name = names.function_in(request.parent), names.alias_in(request.parent)
+        size = paging.page_size(request.page_size)
+        before = paging.decode_token(request.page_token)
+        if before and not names.is_number(before):
+            raise errors.page_token_invalid()
+        found = await self._aliases.history_before(
+            _tenant(context), function, name, int(before) if before else HIGHEST_NUMBER, size + 1
+        )
+        page, has_more = _page(found, size)
+        return aliases_pb2.ListAliasChangesResponse(
+            changes=[wire.alias_change_message(change) for change in page],
+            next_page_token=paging.encode_token(str(page[-1].number)) if has_more else "",
+        )
+
     async def DeleteAlias(self, request: aliases_pb2.DeleteAliasRequest, context: Context) -> Empty:
         """Deletes an alias."""
-        await self._aliases.delete(_tenant(context), names.function_in(request.name), names.alias_in(request.name))
+        function, name = names.function_in(request.name), names.alias_in(request.name)
+        await self._aliases.delete(_tenant(context), function, name, _cause(context))
         return Empty()
 
 
@@ -257,6 +280,10 @@ def _tenant(context: Context) -> str:
     if not names.is_name(tenant):
         raise errors.tenant_invalid()
     return tenant
+
+
+def _cause(context: Context, reason: str = "") -> Cause:
+    return Cause(metadata_value(context, ACTOR)[:MAX_ACTOR], reason)
 
 
 def _page(found: Sequence[Item], size: int) -> tuple[Sequence[Item], bool]:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
-from sqlalchemy import or_, select
+from sqlalchemy import delete, or_, select
 
 from stoker_codestore import errors
 from stoker_codestore.artifacts import has_artifact
 from stoker_codestore.database import Database, in_utc, new_id, now
 from stoker_codestore.functions import find_function, lock_function
 from stoker_codestore.route_changes import RouteChanges
-from stoker_codestore.tables import AliasRow, VersionRow
+from stoker_codestore.tables import AliasRow, LoadFailureRow, VersionRow
 
 DEFAULT_MEMORY_MIB = 128
 DEFAULT_TIMEOUT_S = 30
@@ -153,6 +153,7 @@ class Versions:
             )
             if alias is not None:
                 raise errors.version_in_use(function, number, alias)
+            await session.execute(delete(LoadFailureRow).where(LoadFailureRow.version_uid == row.uid))
             await session.delete(row)
 
 

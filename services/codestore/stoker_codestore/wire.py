@@ -1,5 +1,6 @@
 """Values and messages, translated into each other."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -8,7 +9,8 @@ from stoker_protos.codestore.v1 import codestore_pb2
 from stoker_protos.v1 import aliases_pb2, artifacts_pb2, concurrency_pb2, functions_pb2, versions_pb2
 
 from stoker_codestore import errors, names
-from stoker_codestore.aliases import Alias, Share
+from stoker_codestore.alias_history import AliasChange, Share
+from stoker_codestore.aliases import Alias
 from stoker_codestore.artifacts import Artifact
 from stoker_codestore.concurrency import Setting
 from stoker_codestore.concurrency_targets import Target
@@ -102,10 +104,25 @@ def alias_message(function: str, alias: Alias) -> aliases_pb2.Alias:
     """The message of an alias of a function."""
     return aliases_pb2.Alias(
         name=f"functions/{function}/aliases/{alias.name}",
-        routes=[aliases_pb2.WeightedVersion(version=share.version, weight=share.weight) for share in alias.shares],
+        routes=_weighted(alias.shares),
         update_time=timestamp(alias.update_time),
         etag=alias.etag,
     )
+
+
+def alias_change_message(change: AliasChange) -> aliases_pb2.AliasChange:
+    """The message of a change of an alias."""
+    return aliases_pb2.AliasChange(
+        time=timestamp(change.time),
+        actor=change.cause.actor,
+        routes_before=_weighted(change.before),
+        routes_after=_weighted(change.after),
+        reason=change.cause.reason,
+    )
+
+
+def _weighted(shares: Sequence[Share]) -> list[aliases_pb2.WeightedVersion]:
+    return [aliases_pb2.WeightedVersion(version=share.version, weight=share.weight) for share in shares]
 
 
 def artifact_message(artifact: Artifact) -> artifacts_pb2.Artifact:

@@ -1,7 +1,7 @@
 """Services that another process serves, passed on as bytes.
 
-The status of the other side, its details, the caller's deadline and its cancellation go through unchanged. The only
-thing that is added is the tenant.
+The status of the other side, its details, the caller's deadline and its cancellation go through unchanged. What is
+added is the tenant, and for the history the id of the caller's key.
 """
 
 import asyncio
@@ -13,11 +13,12 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from stoker_service.deadlines import remaining_s
 from stoker_service.errors import StokerError
-from stoker_service.metadata import TENANT, Context
+from stoker_service.metadata import ACTOR, TENANT, Context
 from stoker_service.status import STATUS_DETAILS_KEY, error_from_rpc
 from stoker_service.telemetry import traceparent
 
 from stoker_frontend import errors
+from stoker_frontend.authentication import key_in
 from stoker_frontend.methods import Identify
 
 SINGLE_S = 60.0
@@ -70,7 +71,9 @@ def _forward_method(
         left_s = remaining_s(context)
         if not method.client_streaming:
             _check_size(request)
-        metadata = [(TENANT, tenant)] if tenant else []
+        metadata = [(ACTOR, key_in(context.invocation_metadata() or ()).key_id)]
+        if tenant:
+            metadata.append((TENANT, tenant))
         if method.client_streaming:
             # The channel adds the trace to all calls but these.
             metadata.append(("traceparent", traceparent()))
