@@ -201,3 +201,37 @@ class SigningKeyRow(Base):
     key_id: Mapped[str] = mapped_column(KEY_ID)
     public_key: Mapped[bytes] = mapped_column(LargeBinary(32))
     create_time: Mapped[datetime] = mapped_column(TIME)
+
+
+class ManifestRow(Base):
+    """The tree that a content unpacks to, for hosts: its manifest is in the object store, and so are its chunks."""
+
+    __tablename__ = "manifests"
+
+    artifact_sha256: Mapped[str] = mapped_column(ForeignKey("contents.sha256"), primary_key=True)
+    # The manifest's own digest, by which it is verified wherever it goes.
+    sha256: Mapped[str] = mapped_column(SHA256)
+    # The size of all its chunks as they are stored, each once.
+    packed_bytes: Mapped[int] = mapped_column(BigInteger)
+    object_key: Mapped[str] = mapped_column(String(128))
+
+
+class ChunkRow(Base):
+    """A chunk, once over all artifacts. One that no artifact has any more goes; if it comes again, its key is another."""
+
+    __tablename__ = "chunks"
+
+    sha256: Mapped[str] = mapped_column(SHA256, primary_key=True)
+    size_bytes: Mapped[int] = mapped_column(Integer)
+    object_key: Mapped[str] = mapped_column(String(128))
+    # Whether it is in the object store; until then whoever needs it writes it.
+    is_stored: Mapped[bool] = mapped_column(Boolean)
+
+
+class ArtifactChunkRow(Base):
+    """That an artifact needs a chunk. It is there before the chunk is, and as long as the artifact is."""
+
+    __tablename__ = "artifact_chunks"
+
+    artifact_sha256: Mapped[str] = mapped_column(ForeignKey("contents.sha256"), primary_key=True)
+    chunk_sha256: Mapped[str] = mapped_column(ForeignKey("chunks.sha256"), primary_key=True, index=True)
