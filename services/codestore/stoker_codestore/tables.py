@@ -217,7 +217,7 @@ class ManifestRow(Base):
 
 
 class ChunkRow(Base):
-    """A chunk, once over all artifacts. One that no artifact has any more goes; if it comes again, its key is another."""
+    """A chunk, once over all artifacts. It goes when no artifact has it; if it comes again, its key is another."""
 
     __tablename__ = "chunks"
 
