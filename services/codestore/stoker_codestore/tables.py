@@ -1,12 +1,14 @@
 """The tables of functions, versions, aliases and artifacts."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -136,6 +138,36 @@ class LoadFailureRow(Base):
     failures: Mapped[int] = mapped_column(Integer)
     time: Mapped[datetime] = mapped_column(TIME)
     retry_time: Mapped[datetime] = mapped_column(TIME)
+
+
+class RolloutRow(Base):
+    """A rollout: what was asked for, how far it has come, and what is known of the two versions."""
+
+    __tablename__ = "rollouts"
+    __table_args__ = (Index("ix_rollouts_function_uid_create_time", "function_uid", "create_time"),)
+
+    uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    function_uid: Mapped[str] = mapped_column(ForeignKey("functions.uid"))
+    alias: Mapped[str] = mapped_column(NAME)
+    # The versions by number and uid. They may be deleted when it has ended.
+    from_version: Mapped[int] = mapped_column(BigInteger)
+    from_uid: Mapped[str] = mapped_column(UID)
+    to_version: Mapped[int] = mapped_column(BigInteger)
+    to_uid: Mapped[str] = mapped_column(UID)
+    steps: Mapped[list[int]] = mapped_column(JSON)
+    every_s: Mapped[float] = mapped_column(Double)
+    min_calls: Mapped[int] = mapped_column(Integer)
+    # Fields of `rollout_plan.Progress`; the seconds are those since 1970.
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    step: Mapped[int] = mapped_column(Integer)
+    since_s: Mapped[float] = mapped_column(Double)
+    held_s: Mapped[float] = mapped_column(Double)
+    # How many calls of the new version had been judged when the step began.
+    judged_before: Mapped[int] = mapped_column(BigInteger)
+    evidence: Mapped[dict[str, Any]] = mapped_column(JSON)
+    reason: Mapped[str] = mapped_column(String(256))
+    actor: Mapped[str] = mapped_column(String(64))
+    create_time: Mapped[datetime] = mapped_column(TIME)
 
 
 class ContentRow(Base):
