@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -88,11 +89,12 @@ async def latencies(call: Callable[[], Awaitable[object]], callers: int, count: 
 
 @contextmanager
 def own_stoker(settings: Mapping[str, str] | None = None) -> Generator[RunningStoker]:
-    """Starts a Stoker on free ports with the images of this machine, and removes it on leaving.
+    """Starts a Stoker on free ports with the images of this machine, and removes it on leaving, also at SIGTERM.
 
     Args:
         settings: Environment variables of its services.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with running_stoker({"STOKER_HOSTAGENT_IMAGES_DIR": str(IMAGES_DIR), **(settings or {})}) as running:
         yield running
 
