@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
@@ -94,9 +95,13 @@ def own_stoker(settings: Mapping[str, str] | None = None) -> Generator[RunningSt
     Args:
         settings: Environment variables of its services.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _end)
     with running_stoker({"STOKER_HOSTAGENT_IMAGES_DIR": str(IMAGES_DIR), **(settings or {})}) as running:
         yield running
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def accelerator_of(running: RunningStoker) -> str:
