@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
@@ -88,13 +90,18 @@ async def latencies(call: Callable[[], Awaitable[object]], callers: int, count: 
 
 @contextmanager
 def own_stoker(settings: Mapping[str, str] | None = None) -> Generator[RunningStoker]:
-    """Starts a Stoker on free ports with the images of this machine, and removes it on leaving.
+    """Starts a Stoker on free ports with the images of this machine, and removes it on leaving, also at SIGTERM.
 
     Args:
         settings: Environment variables of its services.
     """
+    signal.signal(signal.SIGTERM, _end)
     with running_stoker({"STOKER_HOSTAGENT_IMAGES_DIR": str(IMAGES_DIR), **(settings or {})}) as running:
         yield running
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def accelerator_of(running: RunningStoker) -> str:

@@ -52,7 +52,9 @@ def test_a_reader_that_leaves_a_pipe_ends_the_command_quietly(environment: Mappi
 
 def test_ctrl_c_ends_with_130_and_no_traceback(environment: Mapping[str, str], peer: Peer) -> None:
     peer.functions["functions/hello"] = _function()
-    with subprocess.Popen([CLI, "logs", "-f", "hello"], env=environment, stderr=subprocess.PIPE, text=True) as process:
+    # A shell's background jobs, and what they start, begin with the signal ignored.
+    command = ["env", "--default-signal=INT", CLI, "logs", "-f", "hello"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert peer.is_following.wait(10)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
