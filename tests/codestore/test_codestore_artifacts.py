@@ -87,7 +87,7 @@ async def test_the_same_content_is_stored_once_and_seen_by_whom_it_belongs_to(
     again = (await stored.upload(CODE, ANN)).artifact
     assert first == again
     assert of_bob.create_time != first.create_time
-    assert objects_in(artifacts_url) == [f"{sha256(CODE)[:2]}/{sha256(CODE)}"]
+    assert len(objects_in(artifacts_url)) == 1
 
 
 async def test_another_tenants_artifact_is_as_one_that_is_not_there(stored: World) -> None:

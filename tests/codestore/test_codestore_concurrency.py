@@ -6,12 +6,12 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from stoker_codestore.aliases import Share
+from stoker_codestore.alias_history import Share
 from stoker_codestore.concurrency_targets import AT_ONCE, containers_by_version
 from stoker_protos.codestore.v1 import codestore_pb2
 from stoker_service.errors import ErrorKind
 
-from tests.codestore.world import BOB, World, failure_of, running_world, settings_of, target_of
+from tests.codestore.world import BOB, World, bring_back, failure_of, running_world, settings_of, target_of
 
 
 async def read(watch: Any) -> tuple[str, str, int, dict[int, int]]:
@@ -168,12 +168,7 @@ async def test_what_was_there_before_runs_one_at_a_time_and_has_nothing_set(tmp_
     url = f"sqlite+aiosqlite:///{tmp_path}/codestore.db"
     async with running_world(settings_of(tmp_path, url)) as world:
         await world.deploy("hello")
-    with sqlite3.connect(tmp_path / "codestore.db") as connection:
-        for added in ("versions DROP concurrency", "functions DROP provisioned", "functions DROP maximum"):
-            connection.execute(f"ALTER TABLE {added}")
-        connection.execute("ALTER TABLE aliases DROP provisioned")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.close()
+    await bring_back(url, "0001")
     async with running_world(settings_of(tmp_path, url)) as world:
         assert (await world.version("hello", 1)).version.concurrency == 1
         assert (await world.resolve("ann", "hello", "live")).routes[0].spec.concurrency == 1

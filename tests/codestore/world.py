@@ -10,7 +10,10 @@ from typing import Any
 
 import grpc.aio
 import pytest
-from stoker_codestore.codestore import running_codestore
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+from stoker_codestore.codestore import MIGRATIONS, running_codestore
 from stoker_codestore.config import CodestoreSettings
 from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
 from stoker_protos.v1 import (
@@ -27,6 +30,7 @@ from stoker_protos.v1 import (
 )
 from stoker_service.channels import open_channel
 from stoker_service.errors import StokerError
+from stoker_service.sql import open_engine
 from stoker_service.status import error_from_rpc
 
 ANN = (("stoker-tenant", "ann"),)
@@ -240,6 +244,22 @@ def settings_of(directory: Path, database_url: str, artifacts_url: str = "", **m
         "drain_s": 5,
     }
     return CodestoreSettings.model_validate(given | more)
+
+
+async def bring_back(url: str, revision: str) -> None:
+    """Makes a database what it was at an earlier revision."""
+
+    def downgrade(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+    engine = open_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(downgrade)
+    await engine.dispose()
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import grpc.aio
@@ -33,6 +34,8 @@ from stoker_codestore.functions import Functions
 from stoker_codestore.internal_service import ArtifactFetchServicer, ConcurrencyTargetServicer, RouteServicer
 from stoker_codestore.notifications import Notifications
 from stoker_codestore.object_store import opened_store
+from stoker_codestore.quotas import Quota, Quotas
+from stoker_codestore.retention import Retention
 from stoker_codestore.route_changes import RouteChanges
 from stoker_codestore.routes import Routes
 from stoker_codestore.service import (
@@ -46,6 +49,7 @@ from stoker_codestore.uploads import Uploads
 from stoker_codestore.versions import Versions
 from stoker_codestore.watches import Watches
 
+MIB = 1024 * 1024
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _SERVICES = [
@@ -94,7 +98,9 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 # SQLite is for one process, which knows all that changes.
                 watches.open()
             changes = RouteChanges(database, watches, notifications)
-            artifacts = Artifacts(database)
+            quotas = Quotas(_default_quota(settings))
+            retention = Retention(settings.versions_kept, timedelta(seconds=settings.alias_changes_kept_s))
+            artifacts = Artifacts(database, quotas)
             uploads = Uploads(
                 artifacts,
                 store,
@@ -106,10 +112,10 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
 
             def register(server: grpc.aio.Server) -> None:
                 functions_pb2_grpc.add_FunctionServiceServicer_to_server(
-                    FunctionServicer(Functions(database, changes)), server
+                    FunctionServicer(Functions(database, changes, quotas)), server
                 )
                 versions_pb2_grpc.add_VersionServiceServicer_to_server(
-                    VersionServicer(Versions(database, changes)), server
+                    VersionServicer(Versions(database, changes, quotas, retention)), server
                 )
                 aliases_pb2_grpc.add_AliasServiceServicer_to_server(AliasServicer(Aliases(database, changes)), server)
                 artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(
@@ -132,6 +138,16 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 finally:
                     # Watches never end by themselves, and the server would wait for them.
                     watches.stop()
+
+
+def _default_quota(settings: CodestoreSettings) -> Quota:
+    return Quota(
+        max_artifact_bytes=settings.tenant_artifact_mib * MIB,
+        max_artifacts=settings.tenant_artifacts,
+        max_total_bytes=settings.tenant_total_mib * MIB,
+        max_functions=settings.tenant_functions,
+        max_versions=settings.tenant_versions,
+    )
 
 
 @asynccontextmanager

@@ -150,6 +150,27 @@ def too_many_uploads(limit: int) -> StokerError:
     )
 
 
+def quota_exceeded(tenant: str, quota: str, what: str) -> StokerError:
+    """A tenant has stored as much as it may."""
+    return StokerError(
+        ErrorKind.RESOURCE_EXHAUSTED,
+        "QUOTA_EXCEEDED",
+        f"{what}, or ask the operator for a larger quota ({quota})",
+        metadata={"quota": quota},
+        quota=f"tenants/{tenant}",
+    )
+
+
+def upload_overtaken() -> StokerError:
+    """What an upload had stored was swept before the upload was at its end, again and again."""
+    return StokerError(
+        ErrorKind.UNAVAILABLE,
+        "UPLOAD_OVERTAKEN",
+        "storing the artifact took so long that it was taken for forgotten; upload it again",
+        retry_after_s=RETRY_SOON_S,
+    )
+
+
 def uploads_unwritable() -> StokerError:
     """The directory of uploads cannot be written."""
     return StokerError(

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_codestore import errors
 from stoker_codestore.database import Database, in_utc, new_id, now
+from stoker_codestore.quotas import Quotas, usage_of
 from stoker_codestore.route_changes import RouteChanges
-from stoker_codestore.tables import AliasChangeRow, AliasRow, FunctionRow, LoadFailureRow, VersionRow
+from stoker_codestore.tables import AliasChangeRow, AliasRow, FunctionRow, VersionLoadRow, VersionRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,16 @@ class Function:
 class Functions:
     """The functions of all tenants."""
 
-    def __init__(self, database: Database, changes: RouteChanges) -> None:
+    def __init__(self, database: Database, changes: RouteChanges, quotas: Quotas) -> None:
         self._database = database
         self._changes = changes
+        self._quotas = quotas
 
     async def create(self, tenant: str, name: str, description: str) -> Function:
         """Makes a function without versions.
 
         Raises:
-            StokerError: FUNCTION_EXISTS, or DATABASE_UNAVAILABLE.
+            StokerError: FUNCTION_EXISTS, QUOTA_EXCEEDED, or DATABASE_UNAVAILABLE.
         """
         time = now()
         row = FunctionRow(
@@ -54,6 +56,10 @@ class Functions:
         )
         try:
             async with self._changes.changing(tenant, name) as session:
+                quota = await self._quotas.lock(session, tenant)
+                if await session.scalar(select(FunctionRow.uid).where(*_named(tenant, name))) is not None:
+                    raise errors.function_exists(name)
+                quota.check_function(tenant, await usage_of(session, tenant))
                 session.add(row)
         except IntegrityError as error:
             raise errors.function_exists(name) from error
@@ -109,7 +115,7 @@ class Functions:
             if etag and etag != row.etag:
                 raise errors.etag_mismatch("etag")
             versions = select(VersionRow.uid).where(VersionRow.function_uid == row.uid)
-            await session.execute(delete(LoadFailureRow).where(LoadFailureRow.version_uid.in_(versions)))
+            await session.execute(delete(VersionLoadRow).where(VersionLoadRow.version_uid.in_(versions)))
             await session.execute(delete(AliasChangeRow).where(AliasChangeRow.function_uid == row.uid))
             await session.execute(delete(AliasRow).where(AliasRow.function_uid == row.uid))
             await session.execute(delete(VersionRow).where(VersionRow.function_uid == row.uid))

@@ -75,6 +75,6 @@ class ArtifactFetchServicer(codestore_pb2_grpc.ArtifactFetchServiceServicer):
         if not names.is_name(request.tenant):
             raise errors.artifact_not_found(request.sha256)
         artifact = await self._artifacts.get(request.tenant, request.sha256)
-        async with aclosing(self._store.read(artifact.sha256)) as chunks:
+        async with aclosing(self._store.read(artifact.object_key)) as chunks:
             async for chunk in chunks:
                 yield codestore_pb2.FetchArtifactResponse(chunk=chunk)

@@ -1,13 +1,14 @@
 """Where artifacts' bytes are: a directory, or an object store of a cloud or one's own, by obstore.
 
-A content's key is its SHA-256, so writing it again changes nothing, and there is nothing to delete when a step after it
-fails. Large ones are written in parts. Of one that breaks off, a directory is rid at the next start; a bucket needs a
-lifecycle rule that aborts incomplete multipart uploads.
+A key names one content for ever, so writing it again changes nothing, and is in the database before, so that nothing is
+stored that nobody knows of. Large ones are written in parts. Of one that breaks off, a directory is rid at the next
+start; a bucket needs a lifecycle rule that aborts incomplete multipart uploads.
 """
 
 import asyncio
 import fcntl
 import os
+import uuid
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -53,7 +54,7 @@ class ArtifactStore:
         self._store = store
         self._directory = directory
 
-    async def holds(self, sha256: str, size_bytes: int) -> bool:
+    async def holds(self, key: str, size_bytes: int) -> bool:
         """Whether a content of that size is there, whole.
 
         Raises:
@@ -61,7 +62,7 @@ class ArtifactStore:
         """
         try:
             async with asyncio.timeout(ANSWER_S):
-                found = await obstore.head_async(self._store, _key(sha256))
+                found = await obstore.head_async(self._store, key)
         except FileNotFoundError:
             return False
         except _FAILURES as error:
@@ -69,13 +70,12 @@ class ArtifactStore:
             raise errors.store_unavailable() from error
         return found["size"] == size_bytes
 
-    async def write(self, sha256: str, file: BinaryIO) -> None:
+    async def write(self, key: str, file: BinaryIO) -> None:
         """Writes a content, from the file's beginning. It is there whole afterwards, or not at all.
 
         Raises:
             StokerError: ARTIFACT_STORE_UNAVAILABLE.
         """
-        key = _key(sha256)
         try:
             async with asyncio.timeout(WRITE_S):
                 await run_to_end(file.seek, 0)
@@ -86,7 +86,7 @@ class ArtifactStore:
             log.error("artifact_store.failed", exc_info=error)
             raise errors.store_unavailable() from error
 
-    async def read(self, sha256: str) -> AsyncGenerator[bytes]:
+    async def read(self, key: str) -> AsyncGenerator[bytes]:
         """Yields a content, at most 1 MiB at once.
 
         Raises:
@@ -94,7 +94,7 @@ class ArtifactStore:
         """
         try:
             async with asyncio.timeout(ANSWER_S):
-                found = await obstore.get_async(self._store, _key(sha256))
+                found = await obstore.get_async(self._store, key)
             blocks = aiter(found.stream(min_chunk_size=CHUNK_BYTES))
             while True:
                 async with asyncio.timeout(ANSWER_S):
@@ -105,8 +105,23 @@ class ArtifactStore:
                 for begin in range(0, len(block), CHUNK_BYTES):
                     yield bytes(block[begin : begin + CHUNK_BYTES])
         except FileNotFoundError as error:
-            log.error("artifact_store.lost", sha256=sha256)
-            raise errors.artifact_lost(sha256) from error
+            log.error("artifact_store.lost", key=key)
+            raise errors.artifact_lost(_sha256_in(key)) from error
+        except _FAILURES as error:
+            log.error("artifact_store.failed", exc_info=error)
+            raise errors.store_unavailable() from error
+
+    async def delete(self, key: str) -> None:
+        """Deletes a content. One that is not there is no error.
+
+        Raises:
+            StokerError: ARTIFACT_STORE_UNAVAILABLE.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await obstore.delete_async(self._store, key)
+        except FileNotFoundError:
+            return
         except _FAILURES as error:
             log.error("artifact_store.failed", exc_info=error)
             raise errors.store_unavailable() from error
@@ -140,9 +155,14 @@ def opened_store(url: str) -> Generator[ArtifactStore]:
             os.close(held)
 
 
-def _key(sha256: str) -> str:
+def new_key(sha256: str) -> str:
+    """A key for a content that has none; no other call gives it."""
     # The first digits spread contents over directories.
-    return f"{sha256[:2]}/{sha256}"
+    return f"{sha256[:2]}/{sha256}-{uuid.uuid4().hex[:16]}"
+
+
+def _sha256_in(key: str) -> str:
+    return key.rpartition("/")[2].partition("-")[0]
 
 
 def _remove_leftovers(directory: Path, held: int) -> None:

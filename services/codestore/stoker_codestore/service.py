@@ -262,7 +262,7 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
         self, request: artifacts_pb2.GetArtifactRequest, context: Context
     ) -> artifacts_pb2.GetArtifactResponse:
         """Returns what is known of an artifact."""
-        artifact = await self._artifacts.get(_tenant(context), names.sha256_in(request.name))
+        artifact = await self._artifacts.look_up(_tenant(context), names.sha256_in(request.name))
         return artifacts_pb2.GetArtifactResponse(artifact=wire.artifact_message(artifact))
 
     async def DownloadArtifact(
@@ -270,7 +270,7 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
     ) -> AsyncIterator[artifacts_pb2.DownloadArtifactResponse]:
         """Streams an artifact."""
         artifact = await self._artifacts.get(_tenant(context), names.sha256_in(request.name))
-        async with aclosing(self._store.read(artifact.sha256)) as chunks:
+        async with aclosing(self._store.read(artifact.object_key)) as chunks:
             async for chunk in chunks:
                 yield artifacts_pb2.DownloadArtifactResponse(chunk=chunk)
 

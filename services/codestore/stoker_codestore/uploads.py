@@ -23,6 +23,9 @@ from stoker_codestore.threads import run_to_end
 
 log = structlog.get_logger()
 
+KEEP_ATTEMPTS = 3
+"""How often a content is stored that is swept meanwhile, which needs a codestore that stands still for an hour."""
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -67,8 +70,9 @@ class Uploads:
         """Takes an upload: a header, then bytes.
 
         Raises:
-            StokerError: TOO_MANY_UPLOADS, UPLOAD_TOO_SLOW, UPLOAD_STALLED, UPLOADS_UNWRITABLE; UPLOAD_MALFORMED,
-                SIZE_MISMATCH, DIGEST_MISMATCH, ARTIFACT_UNSAFE; ARTIFACT_STORE_UNAVAILABLE, DATABASE_UNAVAILABLE.
+            StokerError: TOO_MANY_UPLOADS, QUOTA_EXCEEDED; UPLOAD_TOO_SLOW, UPLOAD_STALLED, UPLOADS_UNWRITABLE;
+                UPLOAD_MALFORMED, SIZE_MISMATCH, DIGEST_MISMATCH, ARTIFACT_UNSAFE; UPLOAD_OVERTAKEN,
+                ARTIFACT_STORE_UNAVAILABLE, DATABASE_UNAVAILABLE.
         """
         if self._running >= self._max_uploads:
             raise errors.too_many_uploads(self._max_uploads)
@@ -88,18 +92,28 @@ class Uploads:
         header = await self._next(parts)
         if not isinstance(header, Header):
             raise errors.upload_malformed("header", "the first message must be the header")
+        await self._artifacts.check_room(tenant, header.sha256, header.size_bytes)
         # Opened here, not in a thread, so that a cancellation cannot lose it; it takes microseconds.
         file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._directory))  # noqa: SIM115 - closing it may take long
         try:
             await self._receive(header, parts, file)
             contents = await run_to_end(_inspect, file)
-            if not await self._store.holds(header.sha256, header.size_bytes):
-                await self._store.write(header.sha256, file)
+            artifact = await self._keep(tenant, header, contents, file)
         finally:
             await run_to_end(file.close)
-        artifact = await self._artifacts.add(tenant, header.sha256, header.size_bytes, contents)
         log.info("artifact.uploaded", tenant=tenant, sha256=header.sha256, size_bytes=header.size_bytes)
         return artifact
+
+    async def _keep(self, tenant: str, header: Header, contents: Contents, file: BinaryIO) -> Artifact:
+        """Stores what has been checked, and makes it known."""
+        for _ in range(KEEP_ATTEMPTS):
+            key = await self._artifacts.reserve(header.sha256, header.size_bytes, contents)
+            if not await self._store.holds(key, header.size_bytes):
+                await self._store.write(key, file)
+            if artifact := await self._artifacts.add(tenant, header.sha256, key):
+                return artifact
+            log.warning("artifact.swept_while_uploaded", tenant=tenant, sha256=header.sha256)
+        raise errors.upload_overtaken()
 
     async def _receive(self, header: Header, parts: AsyncIterator[Header | bytes], file: BinaryIO) -> None:
         digest = hashlib.sha256()

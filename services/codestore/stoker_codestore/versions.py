@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import or_, select
 
 from stoker_codestore import errors
-from stoker_codestore.artifacts import has_artifact
+from stoker_codestore.artifacts import use_artifacts
 from stoker_codestore.database import Database, in_utc, new_id, now
 from stoker_codestore.functions import find_function, lock_function
+from stoker_codestore.quotas import Quotas, usage_of
+from stoker_codestore.retention import Retention, remove_versions
 from stoker_codestore.route_changes import RouteChanges
-from stoker_codestore.tables import AliasRow, LoadFailureRow, VersionRow
+from stoker_codestore.tables import AliasRow, VersionRow
 
 DEFAULT_MEMORY_MIB = 128
 DEFAULT_TIMEOUT_S = 30
@@ -68,9 +70,11 @@ class Version:
 class Versions:
     """The versions of all functions."""
 
-    def __init__(self, database: Database, changes: RouteChanges) -> None:
+    def __init__(self, database: Database, changes: RouteChanges, quotas: Quotas, retention: Retention) -> None:
         self._database = database
         self._changes = changes
+        self._quotas = quotas
+        self._retention = retention
 
     async def publish(
         self, tenant: str, function: str, configuration: Configuration, *, validate_only: bool
@@ -78,20 +82,25 @@ class Versions:
         """Publishes the next version, unless the newest is the same already; that one is returned then.
 
         Raises:
-            StokerError: FUNCTION_NOT_FOUND, ARTIFACT_NOT_FOUND, or DATABASE_UNAVAILABLE.
+            StokerError: FUNCTION_NOT_FOUND, ARTIFACT_NOT_FOUND, QUOTA_EXCEEDED, or DATABASE_UNAVAILABLE.
         """
         configuration = configuration.with_defaults()
         begin = self._database.transaction() if validate_only else self._changes.changing(tenant, function)
         async with begin as session:
             row = await lock_function(session, tenant, function)
-            if not await has_artifact(session, tenant, configuration.artifact_sha256):
-                raise errors.artifact_not_found(configuration.artifact_sha256, "version.artifact")
+            quota = await self._quotas.lock(session, tenant)
+            if missing := await use_artifacts(session, tenant, [configuration.artifact_sha256]):
+                raise errors.artifact_not_found(missing, "version.artifact")
             newest = await session.scalar(
                 select(VersionRow).where(VersionRow.function_uid == row.uid).order_by(VersionRow.number.desc()).limit(1)
             )
             if newest is not None and (version := version_of(newest)).configuration == configuration:
                 return version
+            # First what is superfluous, so that nobody is refused for the sake of what was to go.
+            await self._retention.make_room(session, row, now())
+            quota.check_version(tenant, await usage_of(session, tenant))
             if validate_only:
+                await session.rollback()
                 return Version(configuration)
             row.last_number += 1
             published = Version(configuration, row.last_number, new_id(), now())
@@ -153,8 +162,7 @@ class Versions:
             )
             if alias is not None:
                 raise errors.version_in_use(function, number, alias)
-            await session.execute(delete(LoadFailureRow).where(LoadFailureRow.version_uid == row.uid))
-            await session.delete(row)
+            await remove_versions(session, function_row.uid, [number])
 
 
 def version_of(row: VersionRow) -> Version:
