@@ -105,7 +105,7 @@ def test_a_failed_function_ends_with_1_and_tells_why_on_stderr(run: Run, code: P
         (["deploy", "hello", "code", "--env", "1=2"], "--env: `1=2` is not NAME=VALUE"),
         (["deploy", "hello", "code", "--env", "A=2", "--env", "A=3"], "--env: A is given twice"),
         (["deploy", "hello", "code", "--memory-mib", "5"], "version.memory_mib: must be 0 (the default of 128) or"),
-        (["deploy", "hello", "code/main.py", "--runtime", "python3", "--handler", "a.b"], "neither a directory nor"),
+        (["deploy", "hello", "code/main.py", "--runtime", "python3", "--handler", "a.b"], "neither a directory, nor"),
         (["invoke", "hello:"], "qualifier: nothing follows the `:`"),
         (["invoke", "hello:2x"], "qualifier: '2x' is neither a version's number nor an alias"),
         (["invoke", "hello", "--data", "{name}"], "--data is not JSON (Expecting property name"),

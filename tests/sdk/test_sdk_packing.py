@@ -121,7 +121,7 @@ def test_an_archive_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_another_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "main.py"
     file.write_text("def handler(): ...")
-    with pytest.raises(PackingError, match="neither a directory nor a zip"), packed(file):
+    with pytest.raises(PackingError, match="neither a directory, nor a zip"), packed(file):
         pass
 
 

@@ -1,8 +1,8 @@
 """Archives of code: what is safe to unpack, and unpacking it.
 
-An archive is a zip, a tar.gz or a saved image, from somebody who is not trusted. `inspect` reads it through and says what is in it;
-`unpack` does the same and writes it down. Both go by the same rules, so what the one takes the other takes too, and
-both read as a stream: neither an archive nor a file in it is ever in memory whole.
+An archive is a zip, a tar.gz or a saved image, from somebody who is not trusted. `inspect` reads it through and says
+what is in it; `unpack` does the same and writes it down. Both go by the same rules, so what the one takes the other
+takes too, and both read as a stream: neither an archive nor a file in it is ever in memory whole.
 
 A tree becomes a manifest and chunks (`manifest_of`), and a tree again (`assemble`) where those are: on hosts, which
 fetch only the chunks that they lack.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stoker_artifacts import tars, zips
+from stoker_artifacts import images, tars, zips
 from stoker_artifacts.contents import Contents, Entry, Format, Member
 from stoker_artifacts.errors import Reason, UnsafeArchive
 from stoker_artifacts.limits import DEFAULT_LIMITS, Limits
@@ -40,12 +40,17 @@ def read(path: Path, limits: Limits, take: Callable[[Entry, Iterator[bytes]], No
 
 def _format_of(path: Path) -> Format:
     with path.open("rb") as file:
-        begin = file.read(4)
+        begin = file.read(images.MAGIC_OFFSET + len(images.MAGIC))
     if begin.startswith(zips.MAGICS):
         return Format.ZIP
     if begin.startswith(tars.MAGIC):
         return Format.TAR_GZ
-    raise UnsafeArchive(Reason.UNKNOWN_FORMAT, "the file is neither a zip nor a tar.gz; pack the code as one of them")
+    if begin.endswith(images.MAGIC):
+        return Format.OCI_IMAGE
+    raise UnsafeArchive(
+        Reason.UNKNOWN_FORMAT,
+        "the file is neither a zip nor a tar.gz, nor a saved image; pack the code as one of them",
+    )
 
 
 def _members(path: Path, packed_format: Format, limits: Limits) -> Iterator[Member]:
@@ -54,6 +59,8 @@ def _members(path: Path, packed_format: Format, limits: Limits) -> Iterator[Memb
             return zips.read_zip(path, limits)
         case Format.TAR_GZ:
             return tars.read_tar_gz(path, limits)
+        case Format.OCI_IMAGE:
+            return images.read_image(path, limits)
 
 
 def _skip(_entry: Entry, data: Iterator[bytes]) -> None:

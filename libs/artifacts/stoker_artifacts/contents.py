@@ -10,6 +10,7 @@ class Format(Enum):
 
     ZIP = "zip"
     TAR_GZ = "tar.gz"
+    OCI_IMAGE = "oci-image"
 
 
 @dataclass(frozen=True, slots=True)

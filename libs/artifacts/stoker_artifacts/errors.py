@@ -7,9 +7,11 @@ class Reason(StrEnum):
     """The rule that an archive breaks."""
 
     UNKNOWN_FORMAT = "UNKNOWN_FORMAT"
-    """It is neither a zip nor a tar.gz."""
+    """It is neither a zip, nor a tar.gz, nor an image."""
     CORRUPT = "CORRUPT"
     """It is damaged, cut off, or contradicts itself."""
+    DIGEST = "DIGEST"
+    """A part of an image is not what the image says it is."""
     UNSUPPORTED = "UNSUPPORTED"
     """It uses a feature that is not needed to pack code."""
     ENCRYPTED = "ENCRYPTED"

@@ -16,13 +16,20 @@ def decode(name: bytes) -> str:
         raise UnsafeArchive(Reason.BAD_NAME, f"{shown(name)}: the name is not UTF-8; rename it") from error
 
 
-def parts_of(name: str, limits: Limits) -> tuple[str, ...]:
+def parts_of(name: str, limits: Limits, *, is_kept: bool = True) -> tuple[str, ...]:
     """The parts of a path, without `.` and empty ones; none for the root.
+
+    Args:
+        name: The path.
+        limits: How long it may be.
+        is_kept: Whether a file of that name is to be made, which is then not to have odd characters.
 
     Raises:
         UnsafeArchive: The path leaves the tree, or a file could not or should not be named so.
     """
-    _check_text(name, name, limits)
+    _check_length(name, name, limits)
+    if is_kept:
+        _check_characters(name, name)
     if name.startswith("/"):
         raise UnsafeArchive(Reason.OUTSIDE, f"{shown(name)}: the path is absolute; pack with relative paths")
     parts = _split(name)
@@ -46,7 +53,8 @@ def check_symlink(path: tuple[str, ...], target: str, limits: Limits) -> None:
         UnsafeArchive: It does not.
     """
     name = "/".join(path)
-    _check_text(target, name, limits)
+    _check_length(target, name, limits)
+    _check_characters(target, name)
     if not target:
         raise UnsafeArchive(Reason.LINK, f"{shown(name)}: the symbolic link has no target")
     if target.startswith("/"):
@@ -70,9 +78,12 @@ def _split(path: str) -> tuple[str, ...]:
     return tuple(part for part in path.split("/") if part not in ("", "."))
 
 
-def _check_text(text: str, name: str, limits: Limits) -> None:
+def _check_length(text: str, name: str, limits: Limits) -> None:
     if len(text.encode()) > limits.path_bytes:
         raise UnsafeArchive(Reason.BAD_NAME, f"{shown(name)}: the path is longer than {limits.path_bytes} bytes")
+
+
+def _check_characters(text: str, name: str) -> None:
     if "\\" in text:
         raise UnsafeArchive(Reason.BAD_NAME, f"{shown(name)}: the path has a backslash; pack with `/` between names")
     if any(character < " " or character == "\x7f" for character in text):

@@ -1,4 +1,4 @@
-"""Gzipped tar archives, read strictly.
+"""Tar archives, gzipped or inside an image, read strictly.
 
 Single headers are parsed by the standard library's `tarfile`; the rest of it keeps all entries, and extended headers of
 any size, in memory. Understood are POSIX (ustar and pax) and GNU archives.
@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from stoker_artifacts.contents import Entry, Kind, Member
 from stoker_artifacts.errors import Reason, UnsafeArchive, corrupt, shown, unsupported
@@ -40,13 +41,24 @@ class _Extended:
     size: int | None = None
 
 
-class _Unpacked:
-    """The tar inside the gzip, as a stream of bounded length."""
+class Readable(Protocol):
+    """Where the bytes of a tar come from."""
 
-    def __init__(self, file: gzip.GzipFile, limits: Limits) -> None:
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, `size` of them unless the end is nearer."""
+        ...
+
+
+class TarStream:
+    """A tar, already decompressed, as a stream of bounded length."""
+
+    def __init__(self, file: Readable, limits: Limits, before: int = 0) -> None:
+        """Begins at the file's beginning, where `before` bytes of what it belongs to have been read already."""
         self._file = file
         self._limits = limits
-        self._left = limits.unpacked_bytes + limits.entries * _OVERHEAD_PER_ENTRY
+        self._longest = limits.unpacked_bytes + limits.entries * _OVERHEAD_PER_ENTRY - before
+        self.position = 0
+        """How many bytes have been read."""
 
     def read(self, size: int) -> bytes:
         """The next bytes, `size` of them unless the end is nearer."""
@@ -54,8 +66,8 @@ class _Unpacked:
             read = self._file.read(size)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise corrupt("it cannot be decompressed") from error
-        self._left -= len(read)
-        if self._left < 0:
+        self.position += len(read)
+        if self.position > self._longest:
             raise too_large(self._limits)
         return read
 
@@ -84,21 +96,30 @@ def read_tar_gz(path: Path, limits: Limits) -> Iterator[Member]:
         OSError: It cannot be read.
     """
     with gzip.open(path, "rb") as file:
-        stream = _Unpacked(file, limits)
-        extended = _Extended()
-        while any(block := stream.read_all(_BLOCK)):
-            header = _parse(block)
-            if header.type in _EXTENDED_TYPES:
-                _read_extended(header, stream, extended)
-            else:
-                yield _member(header, extended, stream)
-                extended = _Extended()
-        if extended.count:
-            raise corrupt("it ends where an entry should follow")
-        # Zeros follow up to the end of a record. Reading them also makes gzip check its own checksum.
-        padding = stream.read(_LONGEST_RECORD)
-        if padding.strip(b"\0") or stream.read(1):
-            raise corrupt("there are data after its end")
+        yield from read_tar(TarStream(file, limits))
+
+
+def read_tar(stream: TarStream) -> Iterator[Member]:
+    """Yields the entries of a tar, in its order, and reads it to its end.
+
+    Raises:
+        UnsafeArchive: It is damaged, or made in a way that is not supported.
+        OSError: It cannot be read.
+    """
+    extended = _Extended()
+    while any(block := stream.read_all(_BLOCK)):
+        header = _parse(block)
+        if header.type in _EXTENDED_TYPES:
+            _read_extended(header, stream, extended)
+        else:
+            yield _member(header, extended, stream)
+            extended = _Extended()
+    if extended.count:
+        raise corrupt("it ends where an entry should follow")
+    # Zeros follow up to the end of a record. Reading them also makes gzip check its own checksum.
+    padding = stream.read(_LONGEST_RECORD)
+    if padding.strip(b"\0") or stream.read(1):
+        raise corrupt("there are data after its end")
 
 
 def _parse(block: bytes) -> tarfile.TarInfo:
@@ -115,7 +136,7 @@ def _parse(block: bytes) -> tarfile.TarInfo:
 _EXTENDED_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
-def _read_extended(header: tarfile.TarInfo, stream: _Unpacked, extended: _Extended) -> None:
+def _read_extended(header: tarfile.TarInfo, stream: TarStream, extended: _Extended) -> None:
     if header.size > _LONGEST_EXTENDED_HEADER:
         raise unsupported(f"an extended header is longer than {_LONGEST_EXTENDED_HEADER} bytes")
     extended.count += 1
@@ -164,7 +185,7 @@ def _apply(key: bytes, value: bytes, extended: _Extended, *, is_global: bool) ->
             extended.size = int(value)
 
 
-def _member(header: tarfile.TarInfo, extended: _Extended, stream: _Unpacked) -> Member:
+def _member(header: tarfile.TarInfo, extended: _Extended, stream: TarStream) -> Member:
     name = decode(header.name.encode("latin-1") if extended.name is None else extended.name)
     target = decode(header.linkname.encode("latin-1") if extended.target is None else extended.target)
     size = header.size if extended.size is None else extended.size

@@ -90,10 +90,7 @@ class Tree:
         if len(self._kinds) - 1 > self._limits.entries:
             raise too_many_entries(self._limits)
         if self._paths_bytes > self._limits.all_paths_bytes:
-            raise UnsafeArchive(
-                Reason.BAD_NAME,
-                f"the paths in the archive are longer than {self._limits.all_paths_bytes} bytes together; shorten them",
-            )
+            raise paths_too_long(self._limits)
 
     def _add_size(self, entry: Entry, path: str) -> None:
         if entry.kind is not Kind.DIRECTORY:
@@ -101,12 +98,7 @@ class Tree:
         self.unpacked_size_bytes += entry.size_bytes
         if self.unpacked_size_bytes > self._limits.unpacked_bytes:
             raise too_large(self._limits)
-        if self.unpacked_size_bytes > max(self._limits.ratio_free_bytes, self._limits.ratio * self._packed_size_bytes):
-            raise UnsafeArchive(
-                Reason.RATIO,
-                f"{shown(path)}: with it the archive is more than {self._limits.ratio} times larger unpacked than "
-                "packed; leave out files that hold nothing",
-            )
+        check_ratio(self.unpacked_size_bytes, self._packed_size_bytes, path, self._limits)
 
     def _earlier_file(self, path: str, target: str) -> str:
         found = "/".join(parts_of(target, self._limits))
@@ -120,6 +112,28 @@ class Tree:
 
 def _conflict(path: str) -> UnsafeArchive:
     return UnsafeArchive(Reason.CONFLICT, f"{shown(path)}: the archive holds it both as a file and as a directory")
+
+
+def check_ratio(unpacked_bytes: int, packed_bytes: int, path: str, limits: Limits) -> None:
+    """Returns if an archive is not much larger unpacked, with the file at `path`, than packed.
+
+    Raises:
+        UnsafeArchive: It is.
+    """
+    if unpacked_bytes > max(limits.ratio_free_bytes, limits.ratio * packed_bytes):
+        raise UnsafeArchive(
+            Reason.RATIO,
+            f"{shown(path)}: with it the archive is more than {limits.ratio} times larger unpacked than packed; leave "
+            "out files that hold nothing",
+        )
+
+
+def paths_too_long(limits: Limits) -> UnsafeArchive:
+    """The refusal of an archive whose paths alone fill the memory."""
+    return UnsafeArchive(
+        Reason.BAD_NAME,
+        f"the paths in the archive are longer than {limits.all_paths_bytes} bytes together; shorten them",
+    )
 
 
 def too_many_entries(limits: Limits) -> UnsafeArchive:

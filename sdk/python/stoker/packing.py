@@ -30,6 +30,7 @@ ALWAYS_IGNORED = (".git/", "__pycache__/", f"/{IGNORE_FILE}")
 MAX_BYTES = 256 * 1024 * 1024
 """The largest artifact that Stoker takes."""
 _MAGIC = (b"PK\x03\x04", b"\x1f\x8b")
+_TAR_MAGIC, _TAR_MAGIC_OFFSET = b"ustar", 257
 _BLOCK = 1024 * 1024
 
 
@@ -44,7 +45,7 @@ class Packed:
 
 @contextmanager
 def packed(path: Path) -> Generator[Packed]:
-    """Packs a directory for as long as the context is entered; a zip or tar.gz is taken as it is.
+    """Packs a directory for as long as the context is entered; a zip, tar.gz or saved image is taken as it is.
 
     Raises:
         PackingError: There is nothing there that can be packed.
@@ -68,12 +69,13 @@ def chunks(file: Path) -> Iterator[bytes]:
 def _archive(path: Path) -> Path:
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(_TAR_MAGIC_OFFSET + len(_TAR_MAGIC))
     except OSError as error:
         raise PackingError("PATH_UNREADABLE", f"cannot read {path}: {error.strerror}") from error
-    if not start.startswith(_MAGIC):
+    if not (start.startswith(_MAGIC) or start.endswith(_TAR_MAGIC)):
         raise PackingError(
-            "NOT_AN_ARCHIVE", f"{path} is neither a directory nor a zip or tar.gz; deploy the directory it is in"
+            "NOT_AN_ARCHIVE",
+            f"{path} is neither a directory, nor a zip, a tar.gz or a saved image; deploy the directory it is in",
         )
     return path
 

@@ -38,7 +38,11 @@ from stoker.names import last_part, part
 RUNTIMES = {Runtime.PYTHON3: versions_pb2.RUNTIME_PYTHON3, Runtime.NODEJS: versions_pb2.RUNTIME_NODEJS}
 
 _RUNTIMES = {number: runtime for runtime, number in RUNTIMES.items()}
-_FORMATS = {artifacts_pb2.ARTIFACT_FORMAT_ZIP: "zip", artifacts_pb2.ARTIFACT_FORMAT_TAR_GZ: "tar.gz"}
+_FORMATS = {
+    artifacts_pb2.ARTIFACT_FORMAT_ZIP: "zip",
+    artifacts_pb2.ARTIFACT_FORMAT_TAR_GZ: "tar.gz",
+    artifacts_pb2.ARTIFACT_FORMAT_OCI_IMAGE: "oci-image",
+}
 _STARTS = {
     invocations_pb2.START_KIND_COLD: Start.COLD,
     invocations_pb2.START_KIND_PRIMED: Start.PRIMED,

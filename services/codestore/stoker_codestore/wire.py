@@ -26,6 +26,7 @@ _RUNTIME_MESSAGES = {runtime: message for message, runtime in _RUNTIMES.items()}
 _FORMAT_MESSAGES = {
     Format.ZIP: artifacts_pb2.ARTIFACT_FORMAT_ZIP,
     Format.TAR_GZ: artifacts_pb2.ARTIFACT_FORMAT_TAR_GZ,
+    Format.OCI_IMAGE: artifacts_pb2.ARTIFACT_FORMAT_OCI_IMAGE,
 }
 
 
