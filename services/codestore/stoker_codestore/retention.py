@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from stoker_codestore.tables import AliasChangeRow, AliasRow, FunctionRow, LoadFailureRow, VersionRow
+from stoker_codestore.tables import AliasChangeRow, AliasRow, FunctionRow, VersionLoadRow, VersionRow
 
 AT_ONCE = 200
 """How many versions of a function are deleted in one transaction; the others follow."""
@@ -69,7 +69,7 @@ async def remove_versions(session: AsyncSession, function_uid: str, numbers: Seq
     """Deletes versions of a function with all that belongs to them, in a transaction that has locked the function."""
     which = VersionRow.function_uid == function_uid, VersionRow.number.in_(numbers)
     uids = select(VersionRow.uid).where(*which)
-    await session.execute(delete(LoadFailureRow).where(LoadFailureRow.version_uid.in_(uids)))
+    await session.execute(delete(VersionLoadRow).where(VersionLoadRow.version_uid.in_(uids)))
     await session.execute(delete(VersionRow).where(*which))
 
 
