@@ -24,15 +24,16 @@ def open_port(name: str) -> "VirtioPort":
     """
     for port in sorted(PORTS.glob("*")):
         if (port / "name").read_text().strip() == name:
-            return VirtioPort(Path("/dev") / port.name)
+            return VirtioPort(os.open(Path("/dev") / port.name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
     raise FileNotFoundError(f"no virtio-serial port is named {name}; the VM's configuration must give it one")
 
 
 class VirtioPort:
     """An open port, both a `Reader` and a `Writer` of `stoker_ttrpc.streams`."""
 
-    def __init__(self, device: Path) -> None:
-        self._file = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    def __init__(self, file: int) -> None:
+        """Takes an open port, whose calls do not block."""
+        self._file = file
         self._hang_up = select.poll()
         self._hang_up.register(self._file, 0)
         self._loop = asyncio.get_running_loop()
@@ -73,6 +74,9 @@ class VirtioPort:
                 data = os.read(self._file, n)
             except BlockingIOError:
                 continue
+            except OSError:
+                # So it is with a port that has been unplugged.
+                data = b""
             if not data:
                 self._lose_host()
             return data

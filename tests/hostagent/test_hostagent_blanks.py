@@ -1,9 +1,11 @@
 """Blank containers: used where there are some, replaced, reported, and found again after a restart."""
 
+import asyncio
 import dataclasses
 from pathlib import Path
 
 import pytest
+from stoker_hostagent import blanks
 from stoker_hostagent.blanks import prepare_template
 from stoker_protos.scheduler.v1 import hosts_pb2
 from stoker_protos.v1 import invocations_pb2, versions_pb2
@@ -76,13 +78,16 @@ async def test_without_them_a_start_is_cold(tmp_path: Path) -> None:
 async def test_none_is_made_while_somebody_waits_in_its_vm(tmp_path: Path) -> None:
     async with surroundings(tmp_path) as around, running_host(around) as (address, scheduler):
         await a_vm_with_blanks(around, scheduler)
-        await scheduler.obey(around.create_container(around.version("main.wait")))
+        scheduler.command(around.create_container(around.version("main.wait")))
+        await until_blanks(scheduler, nodejs=1)
+        await until_blanks(scheduler, **BOTH)
         async with frontend(address) as caller:
-            around.guest.may_create.clear()
             await caller.send(1)
             await around.guest.has_begun.wait()
-            around.guest.may_create.set()
-            assert list(await around.guest.wait_for_blanks("nodejs")) != []
+            await scheduler.obey(around.create_container(around.version(number=2), "c-2"))
+            for _ in range(5):
+                await asyncio.sleep(blanks.QUIET_S)  # when somebody would notice that it is quiet
+                assert await around.guest.wait_for_blanks("nodejs") != []
             await caller.cancel(1)
         await around.guest.wait_for_blanks("nodejs", "python3")
 
@@ -151,9 +156,10 @@ async def test_after_a_restart_they_are_found_and_used(tmp_path: Path) -> None:
     async with surroundings(tmp_path) as around:
         async with running_host(around) as (_, scheduler):
             await a_vm_with_blanks(around, scheduler)
+            # Otherwise the one that is used is replaced at any time, also while the host agent stops.
+            around.guest.may_create.clear()
             await scheduler.obey(around.create_container(around.version()))
             (kept,) = await around.guest.wait_for_blanks("nodejs")
-        around.guest.may_create.clear()
         async with running_host(around) as (_, scheduler):
             snapshot = (await scheduler.report()).snapshot
             assert [blanks_of(vm) for vm in snapshot.vms] == [{"nodejs": 1}]
