@@ -163,7 +163,7 @@ class Client:
         return await self._call(artifact_requests.get_artifact(sha256))
 
     async def upload_artifact(self, path: str | Path, *, progress: Progress | None = None) -> Artifact:
-        """Uploads a directory, zip, tar.gz or saved image; `progress` is told the bytes sent and the bytes altogether."""
+        """Uploads a directory or an archive of code; `progress` is told the bytes sent and the bytes altogether."""
         with ExitStack() as stack:
             code = await asyncio.to_thread(stack.enter_context, packed(Path(path)))
             return await self._upload(artifact_requests.upload_artifact(code, progress))

@@ -158,7 +158,7 @@ class Client:
         return self._call(artifact_requests.get_artifact(sha256))
 
     def upload_artifact(self, path: str | Path, *, progress: Progress | None = None) -> Artifact:
-        """Uploads a directory, zip, tar.gz or saved image; `progress` is told the bytes sent and the bytes altogether."""
+        """Uploads a directory or an archive of code; `progress` is told the bytes sent and the bytes altogether."""
         with packed(Path(path)) as code:
             return self._upload(artifact_requests.upload_artifact(code, progress))
 
