@@ -11,6 +11,7 @@ from stoker_codestore import errors
 from stoker_codestore.alias_history import AliasChange, Cause, Share, changes_before, record
 from stoker_codestore.database import Database, in_utc, new_id, now
 from stoker_codestore.functions import find_function, lock_function
+from stoker_codestore.rollout_rows import check_none_under_way
 from stoker_codestore.route_changes import RouteChanges
 from stoker_codestore.tables import AliasRow, VersionRow
 
@@ -45,7 +46,7 @@ class Aliases:
             uid = (await lock_function(session, tenant, function)).uid
             if await session.get(AliasRow, (uid, name)) is not None:
                 raise errors.alias_exists(function, name)
-            return await _point(session, function, AliasRow(function_uid=uid, name=name), shares, cause)
+            return await point(session, function, AliasRow(function_uid=uid, name=name), shares, cause)
 
     async def update(
         self,
@@ -62,7 +63,7 @@ class Aliases:
 
         Raises:
             StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND (unless `allow_missing`, which makes it then),
-                ETAG_MISMATCH, VERSION_NOT_FOUND, or DATABASE_UNAVAILABLE.
+                ETAG_MISMATCH, VERSION_NOT_FOUND, ROLLOUT_UNDER_WAY, or DATABASE_UNAVAILABLE.
         """
         async with self._changes.changing(tenant, function) as session:
             uid = (await lock_function(session, tenant, function)).uid
@@ -71,7 +72,8 @@ class Aliases:
                 raise errors.alias_not_found(function, name)
             if etag and (row is None or etag != row.etag):
                 raise errors.etag_mismatch("alias.etag")
-            return await _point(session, function, row or AliasRow(function_uid=uid, name=name), shares, cause)
+            await check_none_under_way(session, uid, function, name)
+            return await point(session, function, row or AliasRow(function_uid=uid, name=name), shares, cause)
 
     async def get(self, tenant: str, function: str, name: str) -> Alias:
         """Returns an alias.
@@ -114,18 +116,19 @@ class Aliases:
         """Deletes an alias.
 
         Raises:
-            StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, or DATABASE_UNAVAILABLE.
+            StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, ROLLOUT_UNDER_WAY, or DATABASE_UNAVAILABLE.
         """
         async with self._changes.changing(tenant, function) as session:
             uid = (await lock_function(session, tenant, function)).uid
             row = await session.get(AliasRow, (uid, name))
             if row is None:
                 raise errors.alias_not_found(function, name)
+            await check_none_under_way(session, uid, function, name)
             await record(session, uid, name, cause, shares_of(row), (), now())
             await session.delete(row)
 
 
-async def _point(session: AsyncSession, function: str, row: AliasRow, shares: Sequence[Share], cause: Cause) -> Alias:
+async def point(session: AsyncSession, function: str, row: AliasRow, shares: Sequence[Share], cause: Cause) -> Alias:
     """Points an alias, new or not, to versions that must exist."""
     numbers = [share.version for share in shares]
     found = set(

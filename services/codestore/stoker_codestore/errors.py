@@ -87,6 +87,57 @@ def version_in_use(function: str, number: int, alias: str) -> StokerError:
     )
 
 
+def rollout_not_found(function: str, uid: str) -> StokerError:
+    """The function has no such rollout."""
+    return StokerError(
+        ErrorKind.NOT_FOUND,
+        "ROLLOUT_NOT_FOUND",
+        f"functions/{function} has no rollout {uid}; ListRollouts tells those it has",
+    )
+
+
+def rollout_under_way(function: str, alias: str, to_version: int) -> StokerError:
+    """An alias is to be moved that a rollout moves."""
+    return StokerError(
+        ErrorKind.FAILED_PRECONDITION,
+        "ROLLOUT_UNDER_WAY",
+        f"functions/{function}/aliases/{alias} has a rollout to version {to_version} under way, which alone moves it; "
+        "wait for its end, or AbortRollout or RollBack first",
+        metadata={"alias": alias},
+    )
+
+
+def rollout_ended(state: str) -> StokerError:
+    """A rollout is to be changed that has ended."""
+    return StokerError(
+        ErrorKind.FAILED_PRECONDITION,
+        "ROLLOUT_ENDED",
+        f"name: the rollout has ended ({state}) and cannot be changed; StartRollout begins another",
+        field="name",
+    )
+
+
+def alias_split(function: str, alias: str) -> StokerError:
+    """A rollout is to begin where an alias names two versions."""
+    return StokerError(
+        ErrorKind.FAILED_PRECONDITION,
+        "ALIAS_SPLIT",
+        f"rollout.alias: functions/{function}/aliases/{alias} names two versions; UpdateAlias to the one to begin with",
+        field="rollout.alias",
+    )
+
+
+def no_earlier_version(function: str, alias: str) -> StokerError:
+    """There is no version to roll back to."""
+    return StokerError(
+        ErrorKind.FAILED_PRECONDITION,
+        "NO_EARLIER_VERSION",
+        f"version: functions/{function}/aliases/{alias} has named no version with a lower number that there still is; "
+        "say which it is to be, ListVersions tells those there are",
+        field="version",
+    )
+
+
 def invalid_field(field: str, what: str) -> StokerError:
     """A field has a value that its proto's rules let through but that cannot be."""
     return StokerError(ErrorKind.INVALID_ARGUMENT, "INVALID_FIELD", f"{field}: {what}", field=field)

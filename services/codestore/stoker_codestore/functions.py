@@ -12,7 +12,7 @@ from stoker_codestore import errors
 from stoker_codestore.database import Database, in_utc, new_id, now
 from stoker_codestore.quotas import Quotas, usage_of
 from stoker_codestore.route_changes import RouteChanges
-from stoker_codestore.tables import AliasChangeRow, AliasRow, FunctionRow, VersionLoadRow, VersionRow
+from stoker_codestore.tables import AliasChangeRow, AliasRow, FunctionRow, RolloutRow, VersionLoadRow, VersionRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,7 @@ class Functions:
                 raise errors.etag_mismatch("etag")
             versions = select(VersionRow.uid).where(VersionRow.function_uid == row.uid)
             await session.execute(delete(VersionLoadRow).where(VersionLoadRow.version_uid.in_(versions)))
+            await session.execute(delete(RolloutRow).where(RolloutRow.function_uid == row.uid))
             await session.execute(delete(AliasChangeRow).where(AliasChangeRow.function_uid == row.uid))
             await session.execute(delete(AliasRow).where(AliasRow.function_uid == row.uid))
             await session.execute(delete(VersionRow).where(VersionRow.function_uid == row.uid))

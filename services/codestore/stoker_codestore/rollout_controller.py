@@ -1,0 +1,24 @@
+"""Lets rollouts go on in time. Every codestore does so; what one has done the others find done."""
+
+import asyncio
+import random
+
+import structlog
+from stoker_service.errors import StokerError
+
+from stoker_codestore.rollouts import Rollouts
+
+log = structlog.get_logger()
+
+LOOK_S = 0.5
+"""How often rollouts are looked at, in seconds; up to half as much more by chance, so that codestores take turns."""
+
+
+async def look_after(rollouts: Rollouts) -> None:
+    """Lets rollouts go on until it is cancelled."""
+    while True:
+        await asyncio.sleep(LOOK_S * random.uniform(1, 1.5))  # noqa: S311 - spreads codestores in time
+        try:
+            await rollouts.go_on()
+        except StokerError as error:
+            log.warning("rollouts.not_looked_at", reason=error.reason, message=error.message)
