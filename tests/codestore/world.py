@@ -15,7 +15,7 @@ from alembic.config import Config
 from sqlalchemy import Connection
 from stoker_codestore.codestore import MIGRATIONS, running_codestore
 from stoker_codestore.config import CodestoreSettings
-from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2,
     aliases_pb2_grpc,
@@ -90,6 +90,7 @@ class World:
         self.aliases = aliases_pb2_grpc.AliasServiceStub(channel)
         self.artifacts = artifacts_pb2_grpc.ArtifactServiceStub(channel)
         self.routes = codestore_pb2_grpc.RouteServiceStub(channel)
+        self.loads = loads_pb2_grpc.LoadServiceStub(channel)
         self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(channel)
         self.targets = codestore_pb2_grpc.ConcurrencyTargetServiceStub(channel)
         self.fetches = codestore_pb2_grpc.ArtifactFetchServiceStub(channel)

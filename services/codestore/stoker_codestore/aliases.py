@@ -14,6 +14,7 @@ from stoker_codestore.functions import find_function, lock_function
 from stoker_codestore.rollout_rows import check_none_under_way
 from stoker_codestore.route_changes import RouteChanges
 from stoker_codestore.tables import AliasRow, VersionRow
+from stoker_codestore.version_loads import VersionLoad, loads_of
 
 ALL = 100
 """The weights of an alias together."""
@@ -27,6 +28,8 @@ class Alias:
     shares: tuple[Share, ...]
     update_time: datetime
     etag: str
+    load_failure: tuple[int, VersionLoad] | None = None
+    """The number of a version that it points to and that fails to load, with how that ended last."""
 
 
 class Aliases:
@@ -84,9 +87,9 @@ class Aliases:
         async with self._database.transaction() as session:
             uid = (await find_function(session, tenant, function)).uid
             row = await session.get(AliasRow, (uid, name))
-        if row is None:
-            raise errors.alias_not_found(function, name)
-        return _alias(row)
+            if row is None:
+                raise errors.alias_not_found(function, name)
+            return (await _with_load_failures(session, uid, [row]))[0]
 
     async def list_after(self, tenant: str, function: str, after: str, limit: int) -> Sequence[Alias]:
         """A function's aliases whose names come after `after`, by name, `limit` at the most.
@@ -97,8 +100,8 @@ class Aliases:
         async with self._database.transaction() as session:
             uid = (await find_function(session, tenant, function)).uid
             query = select(AliasRow).where(AliasRow.function_uid == uid, AliasRow.name > after)
-            rows = await session.scalars(query.order_by(AliasRow.name).limit(limit))
-        return [_alias(row) for row in rows]
+            rows = list(await session.scalars(query.order_by(AliasRow.name).limit(limit)))
+            return await _with_load_failures(session, uid, rows)
 
     async def history_before(
         self, tenant: str, function: str, name: str, before: int, limit: int
@@ -150,8 +153,22 @@ async def point(session: AsyncSession, function: str, row: AliasRow, shares: Seq
     return _alias(row)
 
 
-def _alias(row: AliasRow) -> Alias:
-    return Alias(row.name, shares_of(row), in_utc(row.update_time), row.etag)
+def _alias(row: AliasRow, load_failure: tuple[int, VersionLoad] | None = None) -> Alias:
+    return Alias(row.name, shares_of(row), in_utc(row.update_time), row.etag, load_failure)
+
+
+async def _with_load_failures(session: AsyncSession, function_uid: str, rows: Sequence[AliasRow]) -> Sequence[Alias]:
+    """Some aliases of a function, each with what of it fails to load."""
+    numbers = {share.version for row in rows for share in shares_of(row)}
+    query = select(VersionRow.uid, VersionRow.number)
+    found = await session.execute(query.where(VersionRow.function_uid == function_uid, VersionRow.number.in_(numbers)))
+    by_uid = {row.uid: row.number for row in found}
+    loads = {by_uid[uid]: load for uid, load in (await loads_of(session, by_uid.keys())).items() if load.failures}
+
+    def failure_of(row: AliasRow) -> tuple[int, VersionLoad] | None:
+        return next(((share.version, loads[share.version]) for share in shares_of(row) if share.version in loads), None)
+
+    return [_alias(row, failure_of(row)) for row in rows]
 
 
 def shares_of(row: AliasRow) -> tuple[Share, ...]:

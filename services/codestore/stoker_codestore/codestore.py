@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc.aio
 from sqlalchemy.ext.asyncio import AsyncEngine
-from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2, loads_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2,
     aliases_pb2_grpc,
@@ -31,7 +31,12 @@ from stoker_codestore.concurrency_targets import ConcurrencyTargets
 from stoker_codestore.config import CodestoreSettings
 from stoker_codestore.database import AWAY, Database
 from stoker_codestore.functions import Functions
-from stoker_codestore.internal_service import ArtifactFetchServicer, ConcurrencyTargetServicer, RouteServicer
+from stoker_codestore.internal_service import (
+    ArtifactFetchServicer,
+    ConcurrencyTargetServicer,
+    LoadServicer,
+    RouteServicer,
+)
 from stoker_codestore.notifications import Notifications
 from stoker_codestore.object_store import opened_store
 from stoker_codestore.quotas import Quota, Quotas
@@ -46,6 +51,7 @@ from stoker_codestore.service import (
     VersionServicer,
 )
 from stoker_codestore.uploads import Uploads
+from stoker_codestore.version_loads import VersionLoads
 from stoker_codestore.versions import Versions
 from stoker_codestore.watches import Watches
 
@@ -59,6 +65,7 @@ _SERVICES = [
     artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"],
     concurrency_pb2.DESCRIPTOR.services_by_name["ConcurrencyService"],
     codestore_pb2.DESCRIPTOR.services_by_name["RouteService"],
+    loads_pb2.DESCRIPTOR.services_by_name["LoadService"],
     codestore_pb2.DESCRIPTOR.services_by_name["ConcurrencyTargetService"],
     codestore_pb2.DESCRIPTOR.services_by_name["ArtifactFetchService"],
 ]
@@ -128,6 +135,7 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                     ConcurrencyTargetServicer(ConcurrencyTargets(database, watches)), server
                 )
                 codestore_pb2_grpc.add_RouteServiceServicer_to_server(RouteServicer(Routes(database), watches), server)
+                loads_pb2_grpc.add_LoadServiceServicer_to_server(LoadServicer(VersionLoads(database)), server)
                 codestore_pb2_grpc.add_ArtifactFetchServiceServicer_to_server(
                     ArtifactFetchServicer(artifacts, store), server
                 )

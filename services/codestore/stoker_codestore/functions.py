@@ -1,8 +1,9 @@
 """Functions, in the database."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 
 from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, select
 from sqlalchemy.exc import IntegrityError
@@ -11,8 +12,28 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker_codestore import errors
 from stoker_codestore.database import Database, in_utc, new_id, now
 from stoker_codestore.quotas import Quotas, usage_of
+from stoker_codestore.rollover_terms import RolloverPolicy, Terms
 from stoker_codestore.route_changes import RouteChanges
 from stoker_codestore.tables import AliasChangeRow, AliasRow, FunctionRow, RolloutRow, VersionLoadRow, VersionRow
+
+
+class Setting(Enum):
+    """What may be changed of a function, by the names that clients have for it."""
+
+    DESCRIPTION = "description"
+    VERSIONS_KEPT = "versions_kept"
+    ROLLOVER_POLICY = "rollover_policy"
+    MAX_STALENESS_S = "max_staleness_s"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is set for a function, whatever its version."""
+
+    description: str = ""
+    versions_kept: int = 0
+    """How many of its newest versions are kept; 0 for as many as the codestore's setting says."""
+    rollover: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +42,7 @@ class Function:
 
     name: str
     uid: str
-    description: str
+    settings: Settings
     latest_version: int
     """The highest number of its versions, 0 where it has none."""
     create_time: datetime
@@ -37,7 +58,7 @@ class Functions:
         self._changes = changes
         self._quotas = quotas
 
-    async def create(self, tenant: str, name: str, description: str) -> Function:
+    async def create(self, tenant: str, name: str, settings: Settings) -> Function:
         """Makes a function without versions.
 
         Raises:
@@ -48,7 +69,10 @@ class Functions:
             uid=new_id(),
             tenant=tenant,
             name=name,
-            description=description,
+            description=settings.description,
+            versions_kept=settings.versions_kept,
+            rollover=settings.rollover.policy.value,
+            max_staleness_s=settings.rollover.max_staleness_s,
             last_number=0,
             create_time=time,
             update_time=time,
@@ -88,17 +112,28 @@ class Functions:
             rows = (await session.execute(query.order_by(FunctionRow.name).limit(limit))).all()
         return [_function(*row) for row in rows]
 
-    async def describe(self, tenant: str, name: str, description: str, etag: str) -> Function:
-        """Changes what a function is said to be for; if an etag is given, only while the function still has it.
+    async def update(
+        self, tenant: str, name: str, settings: Settings, changed: Collection[Setting], etag: str
+    ) -> Function:
+        """Changes some of what is set for a function; if an etag is given, only while the function still has it.
 
         Raises:
             StokerError: FUNCTION_NOT_FOUND, ETAG_MISMATCH, or DATABASE_UNAVAILABLE.
         """
-        async with self._database.transaction() as session:
+        async with self._changes.changing(tenant, name) as session:
             row = await lock_function(session, tenant, name)
             if etag and etag != row.etag:
                 raise errors.etag_mismatch("function.etag")
-            row.description = description
+            for setting in changed:
+                match setting:
+                    case Setting.DESCRIPTION:
+                        row.description = settings.description
+                    case Setting.VERSIONS_KEPT:
+                        row.versions_kept = settings.versions_kept
+                    case Setting.ROLLOVER_POLICY:
+                        row.rollover = settings.rollover.policy.value
+                    case Setting.MAX_STALENESS_S:
+                        row.max_staleness_s = settings.rollover.max_staleness_s
             row.update_time = now()
             row.etag = new_id()
             latest = (await session.execute(select(_LATEST).where(FunctionRow.uid == row.uid))).scalar_one()
@@ -167,7 +202,7 @@ def _function(row: FunctionRow, latest_version: int) -> Function:
     return Function(
         row.name,
         row.uid,
-        row.description,
+        Settings(row.description, row.versions_kept, Terms(RolloverPolicy(row.rollover), row.max_staleness_s)),
         latest_version,
         in_utc(row.create_time),
         in_utc(row.update_time),

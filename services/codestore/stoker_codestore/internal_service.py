@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2, loads_pb2_grpc
 from stoker_service.metadata import Context
 
-from stoker_codestore import errors, names, wire
+from stoker_codestore import errors, names, rollover_wire, wire
 from stoker_codestore.artifacts import Artifacts
 from stoker_codestore.concurrency_targets import ConcurrencyTargets
 from stoker_codestore.object_store import ArtifactStore
 from stoker_codestore.routes import Routes
+from stoker_codestore.version_loads import VersionLoads
 from stoker_codestore.watches import Watches
 
 
@@ -25,9 +26,12 @@ class RouteServicer(codestore_pb2_grpc.RouteServiceServicer):
         self, request: codestore_pb2.ResolveRouteRequest, context: Context
     ) -> codestore_pb2.ResolveRouteResponse:
         """Resolves a qualifier."""
-        routes = await self._routes.resolve(request.tenant, request.function, request.qualifier)
-        messages = [wire.route_message(request.tenant, request.function, route) for route in routes]
-        return codestore_pb2.ResolveRouteResponse(routes=messages)
+        tenant, function = request.tenant, request.function
+        resolved = await self._routes.resolve(tenant, function, request.qualifier)
+        return codestore_pb2.ResolveRouteResponse(
+            routes=[wire.route_message(tenant, function, route) for route in resolved.routes],
+            previous=[rollover_wire.previous_message(tenant, function, each) for each in resolved.previous],
+        )
 
     async def WatchRoutes(
         self, request: codestore_pb2.WatchRoutesRequest, context: Context
@@ -39,6 +43,19 @@ class RouteServicer(codestore_pb2_grpc.RouteServiceServicer):
                     yield codestore_pb2.WatchRoutesResponse()
                 else:
                     yield codestore_pb2.WatchRoutesResponse(tenant=change.tenant, function=change.function)
+
+
+class LoadServicer(loads_pb2_grpc.LoadServiceServicer):
+    """Serves `stoker.codestore.v1.LoadService`."""
+
+    def __init__(self, loads: VersionLoads) -> None:
+        self._loads = loads
+
+    async def ReportLoad(self, request: loads_pb2.ReportLoadRequest, context: Context) -> loads_pb2.ReportLoadResponse:
+        """Notes how loading a version ended."""
+        error = rollover_wire.load_error_of(request)
+        await self._loads.report(request.version_uid, error, request.failures, request.retry_ms / 1000)
+        return loads_pb2.ReportLoadResponse()
 
 
 class ConcurrencyTargetServicer(codestore_pb2_grpc.ConcurrencyTargetServiceServicer):

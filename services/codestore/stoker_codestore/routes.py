@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker_codestore import errors, names
 from stoker_codestore.alias_history import Share
 from stoker_codestore.aliases import ALL, shares_of
-from stoker_codestore.database import Database
+from stoker_codestore.database import Database, now
 from stoker_codestore.functions import find_function
+from stoker_codestore.previous_versions import Previous, previous_of
 from stoker_codestore.tables import AliasRow, ContentRow, VersionRow
 from stoker_codestore.versions import Version, version_of
 
@@ -24,14 +25,23 @@ class Route:
     weight: int
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a qualifier stands for."""
+
+    routes: Sequence[Route]
+    previous: Sequence[Previous]
+    """For an alias: the versions that it pointed to before, for each route the one replaced last first."""
+
+
 class Routes:
     """The routes of all functions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def resolve(self, tenant: str, function: str, qualifier: str) -> Sequence[Route]:
-        """The versions that a qualifier, a number or an alias, stands for: one, or two.
+    async def resolve(self, tenant: str, function: str, qualifier: str) -> Resolved:
+        """The versions that a qualifier, a number or an alias, stands for: one, or two; with those before them.
 
         Raises:
             StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, VERSION_NOT_FOUND, or DATABASE_UNAVAILABLE.
@@ -39,18 +49,20 @@ class Routes:
         if not (names.is_name(tenant) and names.is_name(function)):
             raise errors.function_not_found(function)
         async with self._database.transaction() as session:
-            uid = (await find_function(session, tenant, function)).uid
+            row = await find_function(session, tenant, function)
+            uid, previous = row.uid, ()
             if names.is_number(qualifier):
                 routes = await _of_version(session, uid, int(qualifier))
             elif names.is_name(qualifier):
                 routes = await _of_alias(session, uid, qualifier)
+                previous = await previous_of(session, row, qualifier, [route.version for route in routes], now())
             else:
                 routes = []
         if not routes and qualifier.isdecimal():
             raise errors.version_not_found(function, qualifier)
         if not routes:
             raise errors.alias_not_found(function, qualifier)
-        return routes
+        return Resolved(routes, previous)
 
 
 async def _of_version(session: AsyncSession, function_uid: str, number: int) -> list[Route]:

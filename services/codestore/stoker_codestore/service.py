@@ -1,6 +1,6 @@
 """The services that tenants see, behind the frontend: translate, call, translate back."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -20,12 +20,12 @@ from stoker_protos.v1 import (
 from stoker_service import paging
 from stoker_service.metadata import ACTOR, Context, metadata_value, tenant_of
 
-from stoker_codestore import errors, names, wire
+from stoker_codestore import errors, names, rollover_wire, wire
 from stoker_codestore.alias_history import MAX_ACTOR, Cause
-from stoker_codestore.aliases import Aliases
+from stoker_codestore.aliases import Alias, Aliases
 from stoker_codestore.artifacts import Artifacts
 from stoker_codestore.concurrency import Concurrency
-from stoker_codestore.functions import Functions
+from stoker_codestore.functions import Functions, Setting
 from stoker_codestore.object_store import ArtifactStore
 from stoker_codestore.uploads import Header, Uploads
 from stoker_codestore.versions import HIGHEST_NUMBER, Versions
@@ -43,8 +43,8 @@ class FunctionServicer(functions_pb2_grpc.FunctionServiceServicer):
         self, request: functions_pb2.CreateFunctionRequest, context: Context
     ) -> functions_pb2.CreateFunctionResponse:
         """Makes a function."""
-        description = wire.checked_text("function.description", request.function.description)
-        function = await self._functions.create(_tenant(context), names.function_in(request.function.name), description)
+        settings = wire.settings_of(request.function)
+        function = await self._functions.create(_tenant(context), names.function_in(request.function.name), settings)
         return functions_pb2.CreateFunctionResponse(function=wire.function_message(function))
 
     async def GetFunction(
@@ -69,13 +69,12 @@ class FunctionServicer(functions_pb2_grpc.FunctionServiceServicer):
     async def UpdateFunction(
         self, request: functions_pb2.UpdateFunctionRequest, context: Context
     ) -> functions_pb2.UpdateFunctionResponse:
-        """Changes a function's description."""
-        if list(request.update_mask.paths) != ["description"]:
-            raise errors.invalid_field("update_mask", "must name `description`, which alone can be changed")
-        function = await self._functions.describe(
+        """Changes what is set for a function."""
+        function = await self._functions.update(
             _tenant(context),
             names.function_in(request.function.name),
-            wire.checked_text("function.description", request.function.description),
+            wire.settings_of(request.function),
+            _settings_in(request.update_mask.paths),
             request.function.etag,
         )
         return functions_pb2.UpdateFunctionResponse(function=wire.function_message(function))
@@ -155,7 +154,7 @@ class AliasServicer(aliases_pb2_grpc.AliasServiceServicer):
         """Returns an alias."""
         function = names.function_in(request.name)
         alias = await self._aliases.get(_tenant(context), function, names.alias_in(request.name))
-        return aliases_pb2.GetAliasResponse(alias=wire.alias_message(function, alias))
+        return aliases_pb2.GetAliasResponse(alias=_alias_with_failure(function, alias))
 
     async def UpdateAlias(
         self, request: aliases_pb2.UpdateAliasRequest, context: Context
@@ -182,7 +181,7 @@ class AliasServicer(aliases_pb2_grpc.AliasServiceServicer):
         after = paging.decode_token(request.page_token)
         page, has_more = _page(await self._aliases.list_after(_tenant(context), function, after, size + 1), size)
         return aliases_pb2.ListAliasesResponse(
-            aliases=[wire.alias_message(function, alias) for alias in page],
+            aliases=[_alias_with_failure(function, alias) for alias in page],
             next_page_token=paging.encode_token(page[-1].name) if has_more else "",
         )
 
@@ -280,6 +279,24 @@ def _tenant(context: Context) -> str:
     if not names.is_name(tenant):
         raise errors.tenant_invalid()
     return tenant
+
+
+def _settings_in(paths: Iterable[str]) -> Collection[Setting]:
+    try:
+        settings = {Setting(path) for path in paths}
+    except ValueError:
+        settings = set[Setting]()
+    if not settings:
+        allowed = ", ".join(f"`{setting.value}`" for setting in Setting)
+        raise errors.invalid_field("update_mask", f"must name what is to be changed; it can be {allowed}")
+    return settings
+
+
+def _alias_with_failure(function: str, alias: Alias) -> aliases_pb2.Alias:
+    message = wire.alias_message(function, alias)
+    if alias.load_failure is not None:
+        message.load_failure.CopyFrom(rollover_wire.load_failure_message(*alias.load_failure))
+    return message
 
 
 def _cause(context: Context, reason: str = "") -> Cause:

@@ -125,16 +125,16 @@ class AliasChangeRow(Base):
     reason: Mapped[str] = mapped_column(String(256))
 
 
-class LoadFailureRow(Base):
-    """That a version's code could not be loaded when it was tried last, as a frontend told."""
+class VersionLoadRow(Base):
+    """How loading a version's code ended last, as a frontend told; there is none of a version never tried."""
 
-    __tablename__ = "load_failures"
+    __tablename__ = "version_loads"
 
     version_uid: Mapped[str] = mapped_column(ForeignKey("versions.uid"), primary_key=True)
     kind: Mapped[int] = mapped_column(Integer)
     type: Mapped[str] = mapped_column(String(256))
     message: Mapped[str] = mapped_column(String(4096))
-    # How often in a row, when last, and when it is tried again.
+    # How often it failed in a row, 0 where it was loaded; when it was tried last, and when it is tried again.
     failures: Mapped[int] = mapped_column(Integer)
     time: Mapped[datetime] = mapped_column(TIME)
     retry_time: Mapped[datetime] = mapped_column(TIME)

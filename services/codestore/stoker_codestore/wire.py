@@ -14,7 +14,8 @@ from stoker_codestore.aliases import Alias
 from stoker_codestore.artifacts import Artifact
 from stoker_codestore.concurrency import Setting
 from stoker_codestore.concurrency_targets import Target
-from stoker_codestore.functions import Function
+from stoker_codestore.functions import Function, Settings
+from stoker_codestore.rollover_terms import DEFAULT_STALENESS_S, RolloverPolicy, Terms
 from stoker_codestore.routes import Route
 from stoker_codestore.versions import Configuration, Runtime, Version
 
@@ -22,6 +23,12 @@ _RUNTIMES = {
     versions_pb2.RUNTIME_PYTHON3: Runtime.PYTHON3,
     versions_pb2.RUNTIME_NODEJS: Runtime.NODEJS,
 }
+_POLICIES = {
+    functions_pb2.ROLLOVER_POLICY_UNSPECIFIED: RolloverPolicy.SERVE_PREVIOUS,
+    functions_pb2.ROLLOVER_POLICY_SERVE_PREVIOUS: RolloverPolicy.SERVE_PREVIOUS,
+    functions_pb2.ROLLOVER_POLICY_WAIT_FOR_NEW: RolloverPolicy.WAIT_FOR_NEW,
+}
+_POLICY_MESSAGES = {policy: message for message, policy in _POLICIES.items()}
 _RUNTIME_MESSAGES = {runtime: message for message, runtime in _RUNTIMES.items()}
 _FORMAT_MESSAGES = {
     Format.ZIP: artifacts_pb2.ARTIFACT_FORMAT_ZIP,
@@ -30,16 +37,32 @@ _FORMAT_MESSAGES = {
 }
 
 
+def settings_of(function: functions_pb2.Function) -> Settings:
+    """What a client wants to set for a function.
+
+    Raises:
+        StokerError: INVALID_FIELD.
+    """
+    return Settings(
+        description=checked_text("function.description", function.description),
+        versions_kept=function.versions_kept,
+        rollover=Terms(_POLICIES[function.rollover_policy], function.max_staleness_s or DEFAULT_STALENESS_S),
+    )
+
+
 def function_message(function: Function) -> functions_pb2.Function:
     """The message of a function."""
     return functions_pb2.Function(
         name=f"functions/{function.name}",
         uid=function.uid,
-        description=function.description,
+        description=function.settings.description,
         latest_version=function.latest_version,
         create_time=timestamp(function.create_time),
         update_time=timestamp(function.update_time),
         etag=function.etag,
+        rollover_policy=_POLICY_MESSAGES[function.settings.rollover.policy],
+        max_staleness_s=function.settings.rollover.max_staleness_s,
+        versions_kept=function.settings.versions_kept,
     )
 
 

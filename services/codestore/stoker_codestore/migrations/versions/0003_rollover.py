@@ -1,4 +1,4 @@
-"""What aliases pointed to before, which versions fail to load, and what answers meanwhile."""
+"""What aliases pointed to before, how loading versions went, and what answers meanwhile."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,7 +30,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_alias_changes_alias", "alias_changes", ["function_uid", "alias", "id"])
     op.create_table(
-        "load_failures",
+        "version_loads",
         sa.Column("version_uid", sa.String(32), sa.ForeignKey("versions.uid"), primary_key=True),
         sa.Column("kind", sa.Integer(), nullable=False),
         sa.Column("type", sa.String(256), nullable=False),
@@ -43,7 +43,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Removes the tables and columns with all that is in them."""
-    op.drop_table("load_failures")
+    op.drop_table("version_loads")
     op.drop_table("alias_changes")
     for column in ("rollover", "max_staleness_s"):
         op.drop_column("functions", column)
