@@ -41,6 +41,9 @@ from stoker_codestore.notifications import Notifications
 from stoker_codestore.object_store import opened_store
 from stoker_codestore.quotas import Quota, Quotas
 from stoker_codestore.retention import Retention
+from stoker_codestore.rollout_controller import look_after
+from stoker_codestore.rollout_service import ROLLOUT_SERVICES, serve_rollouts
+from stoker_codestore.rollouts import Rollouts
 from stoker_codestore.route_changes import RouteChanges
 from stoker_codestore.routes import Routes
 from stoker_codestore.service import (
@@ -68,6 +71,7 @@ _SERVICES = [
     loads_pb2.DESCRIPTOR.services_by_name["LoadService"],
     codestore_pb2.DESCRIPTOR.services_by_name["ConcurrencyTargetService"],
     codestore_pb2.DESCRIPTOR.services_by_name["ArtifactFetchService"],
+    *ROLLOUT_SERVICES,
 ]
 
 
@@ -105,6 +109,8 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 # SQLite is for one process, which knows all that changes.
                 watches.open()
             changes = RouteChanges(database, watches, notifications)
+            rollouts = Rollouts(database, changes)
+            tasks.start(look_after(rollouts), "look after rollouts")
             quotas = Quotas(_default_quota(settings))
             retention = Retention(settings.versions_kept, timedelta(seconds=settings.alias_changes_kept_s))
             artifacts = Artifacts(database, quotas)
@@ -139,6 +145,7 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 codestore_pb2_grpc.add_ArtifactFetchServiceServicer_to_server(
                     ArtifactFetchServicer(artifacts, store), server
                 )
+                serve_rollouts(rollouts, server)
 
             async with running_server(settings, register, [service.full_name for service in _SERVICES]) as server:
                 try:

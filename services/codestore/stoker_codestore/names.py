@@ -31,6 +31,11 @@ def alias_in(name: str) -> str:
     return name.split("/")[3]
 
 
+def rollout_in(name: str) -> str:
+    """The rollout that `functions/{function}/rollouts/{rollout}` names."""
+    return name.split("/")[3]
+
+
 def alias_of_setting(name: str) -> str:
     """The alias that `functions/{function}/aliases/{alias}/concurrency` names; empty for a function's own setting."""
     parts = name.split("/")

@@ -189,4 +189,4 @@ def _written_outcomes(outcomes: Outcomes) -> list[Any]:
 
 def _outcomes_of(written: Sequence[Any]) -> Outcomes:
     calls, errors_, durations = written
-    return Outcomes(calls, errors_, {bucket: count for bucket, count in durations})
+    return Outcomes(calls, errors_, dict(durations))

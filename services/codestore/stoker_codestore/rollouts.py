@@ -21,7 +21,15 @@ from stoker_codestore.database import Database, new_id, now
 from stoker_codestore.functions import find_function, lock_function
 from stoker_codestore.outcomes import Outcomes
 from stoker_codestore.rollout_plan import Plan, Progress
-from stoker_codestore.rollout_rows import UNDER_WAY, Rollout, check_none_under_way, new_row, rollout_of, under_way, write
+from stoker_codestore.rollout_rows import (
+    UNDER_WAY,
+    Rollout,
+    check_none_under_way,
+    new_row,
+    rollout_of,
+    under_way,
+    write,
+)
 from stoker_codestore.rollout_verdict import Evidence
 from stoker_codestore.route_changes import RouteChanges
 from stoker_codestore.tables import AliasRow, FunctionRow, RolloutRow, VersionRow
@@ -63,9 +71,7 @@ class Rollouts:
         self._changes = changes
         self._clock = clock
 
-    async def start(
-        self, tenant: str, function: str, alias: str, to_version: int, plan: Plan, cause: Cause
-    ) -> Rollout:
+    async def start(self, tenant: str, function: str, alias: str, to_version: int, plan: Plan, cause: Cause) -> Rollout:
         """Begins a rollout with its first step.
 
         Raises:
@@ -82,8 +88,10 @@ class Rollouts:
             if share.version == to_version:
                 raise errors.invalid_field("rollout.to_version", f"`{alias}` names version {to_version} already")
             of_versions = VersionRow.number.in_([share.version, to_version])
-            query = select(VersionRow.number, VersionRow.uid).where(VersionRow.function_uid == function_uid, of_versions)
-            uids = {number: uid for number, uid in await session.execute(query)}
+            query = select(VersionRow.number, VersionRow.uid).where(
+                VersionRow.function_uid == function_uid, of_versions
+            )
+            uids = dict((await session.execute(query)).tuples())
             if to_version not in uids:
                 raise errors.version_not_found(function, str(to_version), "rollout.to_version")
             time = self._clock()
@@ -135,9 +143,7 @@ class Rollouts:
             function_uid = (await find_function(session, tenant, function)).uid
             return rollout_of(await _row(session, function_uid, function, uid))
 
-    async def list_before(
-        self, tenant: str, function: str, alias: str, before: str, limit: int
-    ) -> Sequence[Rollout]:
+    async def list_before(self, tenant: str, function: str, alias: str, before: str, limit: int) -> Sequence[Rollout]:
         """A function's rollouts, newest first, those of one alias where one is given, `limit` at the most.
 
         Args:
@@ -254,9 +260,7 @@ class Rollouts:
             if error.reason not in ("FUNCTION_NOT_FOUND", "ROLLOUT_NOT_FOUND"):
                 raise
 
-    async def _move(
-        self, tenant: str, function: str, uid: str, move: Move, reason: str, cause: Cause
-    ) -> Rollout:
+    async def _move(self, tenant: str, function: str, uid: str, move: Move, reason: str, cause: Cause) -> Rollout:
         async with self._changes.changing(tenant, function) as session:
             function_uid = (await lock_function(session, tenant, function)).uid
             row = await _row(session, function_uid, function, uid)
@@ -275,7 +279,9 @@ class Rollouts:
         return rollout
 
 
-def version_before(pointed: Sequence[Share], before: Sequence[Sequence[Share]], there_are: Collection[int]) -> int | None:
+def version_before(
+    pointed: Sequence[Share], before: Sequence[Sequence[Share]], there_are: Collection[int]
+) -> int | None:
     """The version to roll back to: the last with a lower number that the alias named alone.
 
     Lower, so that who rolls back twice does not come to the version that was rolled back first.
@@ -325,9 +331,7 @@ async def _forget_old(session: AsyncSession, function_uid: str) -> None:
     of_function = RolloutRow.function_uid == function_uid
     newest_first = select(RolloutRow.uid).where(of_function).order_by(RolloutRow.create_time.desc())
     if surplus := list(await session.scalars(newest_first.offset(KEPT))):
-        await session.execute(
-            delete(RolloutRow).where(RolloutRow.uid.in_(surplus), RolloutRow.state.not_in(UNDER_WAY))
-        )
+        await session.execute(delete(RolloutRow).where(RolloutRow.uid.in_(surplus), RolloutRow.state.not_in(UNDER_WAY)))
 
 
 async def _load_failures(session: AsyncSession, rollouts: Sequence[Rollout]) -> Mapping[str, str]:

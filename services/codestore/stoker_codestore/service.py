@@ -18,12 +18,13 @@ from stoker_protos.v1 import (
     versions_pb2_grpc,
 )
 from stoker_service import paging
-from stoker_service.metadata import ACTOR, Context, metadata_value, tenant_of
+from stoker_service.metadata import Context
 
 from stoker_codestore import errors, names, rollover_wire, wire
-from stoker_codestore.alias_history import MAX_ACTOR, Cause
 from stoker_codestore.aliases import Alias, Aliases
 from stoker_codestore.artifacts import Artifacts
+from stoker_codestore.callers import calling_tenant as _tenant
+from stoker_codestore.callers import cause_of as _cause
 from stoker_codestore.concurrency import Concurrency
 from stoker_codestore.functions import Functions, Setting
 from stoker_codestore.object_store import ArtifactStore
@@ -274,13 +275,6 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
                 yield artifacts_pb2.DownloadArtifactResponse(chunk=chunk)
 
 
-def _tenant(context: Context) -> str:
-    tenant = tenant_of(context)
-    if not names.is_name(tenant):
-        raise errors.tenant_invalid()
-    return tenant
-
-
 def _settings_in(paths: Iterable[str]) -> Collection[Setting]:
     try:
         settings = {Setting(path) for path in paths}
@@ -297,10 +291,6 @@ def _alias_with_failure(function: str, alias: Alias) -> aliases_pb2.Alias:
     if alias.load_failure is not None:
         message.load_failure.CopyFrom(rollover_wire.load_failure_message(*alias.load_failure))
     return message
-
-
-def _cause(context: Context, reason: str = "") -> Cause:
-    return Cause(metadata_value(context, ACTOR)[:MAX_ACTOR], reason)
 
 
 def _page(found: Sequence[Item], size: int) -> tuple[Sequence[Item], bool]:
