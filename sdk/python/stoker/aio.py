@@ -13,6 +13,8 @@ from stoker import admin_requests, artifact_requests, deployment, requests, sett
 from stoker.artifact_requests import Progress
 from stoker.calls import Listing, StreamOf, Stubs, Unary, UnaryOf, UploadOf
 from stoker.connection import CHANNEL_OPTIONS, call_metadata
+from stoker.dependencies import NONE as NO_DEPENDENCIES
+from stoker.dependencies import Dependencies
 from stoker.deployment import Steps
 from stoker.errors import StokerError
 from stoker.models import (
@@ -179,14 +181,16 @@ class Client:
         *,
         alias: str | None = "live",
         progress: Progress | None = None,
+        dependencies: Dependencies = NO_DEPENDENCIES,
         **options: Unpack[VersionOptions],
     ) -> Deployment:
         """Uploads a directory or an archive of code, publishes it as a version, and points `alias` at that.
 
-        The function is made where it is missing. With `alias=None` no alias is moved.
+        The function is made where it is missing. With `alias=None` no alias is moved. `dependencies` are what
+        `stoker.dependencies.install` gives for a directory.
         """
         with ExitStack() as stack:
-            code = await asyncio.to_thread(stack.enter_context, packed(Path(path)))
+            code = await asyncio.to_thread(stack.enter_context, packed(Path(path), dependencies))
             return await self._drive(deployment.deploy(name, code, options, alias, progress))
 
     async def invoke(

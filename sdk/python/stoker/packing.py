@@ -20,6 +20,7 @@ from typing import BinaryIO
 from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore import GitIgnorePatternError
 
+from stoker.dependencies import NONE, Dependencies
 from stoker.errors import PackingError
 
 IGNORE_FILE = ".stokerignore"
@@ -44,8 +45,12 @@ class Packed:
 
 
 @contextmanager
-def packed(path: Path) -> Generator[Packed]:
+def packed(path: Path, dependencies: Dependencies = NONE) -> Generator[Packed]:
     """Packs a directory for as long as the context is entered; a zip, tar.gz or saved image is taken as it is.
+
+    Args:
+        path: The directory or the archive.
+        dependencies: What a directory's files need, and is packed with them.
 
     Raises:
         PackingError: There is nothing there that can be packed.
@@ -55,7 +60,7 @@ def packed(path: Path) -> Generator[Packed]:
         return
     with tempfile.TemporaryDirectory(prefix="stoker-") as scratch:
         file = Path(scratch) / "code.tar.gz"
-        _pack_directory(path, file)
+        _pack_directory(path, dependencies, file)
         yield _check_size(_measure(file), path)
 
 
@@ -99,24 +104,33 @@ def _check_size(artifact: Packed, path: Path) -> Packed:
     return artifact
 
 
-def _pack_directory(directory: Path, file: Path) -> None:
-    is_empty = True
+def _pack_directory(directory: Path, dependencies: Dependencies, file: Path) -> None:
+    sources = _sources(directory, dependencies)
+    if not sources:
+        raise PackingError("NOTHING_TO_PACK", f"{directory} holds no files to deploy")
     with (
         file.open("wb") as raw,
         # Without a name and a time, which gzip would put in its header.
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name in _names(directory):
-            is_empty = False
-            _add(archive, directory, name)
-    if is_empty:
-        raise PackingError("NOTHING_TO_PACK", f"{directory} holds no files to deploy")
+        for name, source in sorted(sources.items()):
+            _add(archive, source, name)
 
 
-def _names(directory: Path) -> list[str]:
+def _sources(directory: Path, dependencies: Dependencies) -> dict[str, Path]:
+    """The directory that each path is taken from. What the code itself has comes before what it depends on."""
+    own = _names(directory, _ignored_in(directory))
+    replaced = tuple(f"{name}/" for name in dependencies.replaced)
+    sources = {name: directory for name in own if not (replaced and name.startswith(replaced))}
+    for installed in dependencies.directories:
+        for name in _names(installed, GitIgnoreSpec.from_lines(ALWAYS_IGNORED)):
+            sources.setdefault(name, installed)
+    return sources
+
+
+def _names(directory: Path, ignored: GitIgnoreSpec) -> list[str]:
     """The paths of all files and links below `directory` that are not ignored, sorted."""
-    ignored = _ignored_in(directory)
     found: list[str] = []
     waiting = [""]
     while waiting:

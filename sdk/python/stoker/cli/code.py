@@ -13,6 +13,7 @@ from stoker.cli.commands import connected
 from stoker.cli.failures import UsageError
 from stoker.cli.functions import FunctionArgument
 from stoker.cli.output import Output, OutputOption, note, print_json, stderr_console
+from stoker.dependencies import NONE, install
 from stoker.guessing import guess
 from stoker.models import Deployment, Runtime
 from stoker.names import check_name
@@ -29,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def deploy(
     context: typer.Context,
     name: FunctionArgument,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A directory, a zip or a tar.gz.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A directory, a zip, a tar.gz or a saved image.")],
     runtime: Annotated[
         str, typer.Option(metavar="RUNTIME", help=f"What runs the code ({RUNTIMES}); guessed where it is obvious.")
     ] = "",
@@ -51,16 +52,20 @@ def deploy(
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An environment variable; repeatable.")] = None,
     description: Annotated[str, typer.Option(help="What this version is.")] = "",
     alias: Annotated[str, typer.Option(help="The alias to move to the new version; empty for none.")] = "live",
+    build: Annotated[
+        bool, typer.Option(help="Whether to install a directory's requirements.txt and package.json for the guest.")
+    ] = True,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Publishes code as the next version.
 
     The function is made if there is none, and its alias `live` moved to the version. From a directory is left out what
-    its .stokerignore says, in the form of a .gitignore.
+    its .stokerignore says, in the form of a .gitignore; what its requirements.txt and package.json ask for is added.
     """
     check_name(name, "name")
     environment = parse_environment(env or [])
     runtime, handler = choose_runtime(path, runtime, handler)
+    dependencies = install(path, note) if build and path.is_dir() else NONE
     with connected(context) as client, _progress() as progress:
         done = client.deploy(
             name,
@@ -74,6 +79,7 @@ def deploy(
             description=description,
             alias=alias or None,
             progress=progress,
+            dependencies=dependencies,
         )
     if output is Output.JSON:
         print_json(done)
