@@ -15,7 +15,7 @@ from alembic.config import Config
 from sqlalchemy import Connection
 from stoker_codestore.codestore import MIGRATIONS, running_codestore
 from stoker_codestore.config import CodestoreSettings
-from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2_grpc
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2_grpc, outcomes_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2,
     aliases_pb2_grpc,
@@ -25,6 +25,7 @@ from stoker_protos.v1 import (
     concurrency_pb2_grpc,
     functions_pb2,
     functions_pb2_grpc,
+    rollouts_pb2_grpc,
     versions_pb2,
     versions_pb2_grpc,
 )
@@ -91,6 +92,8 @@ class World:
         self.artifacts = artifacts_pb2_grpc.ArtifactServiceStub(channel)
         self.routes = codestore_pb2_grpc.RouteServiceStub(channel)
         self.loads = loads_pb2_grpc.LoadServiceStub(channel)
+        self.outcomes = outcomes_pb2_grpc.OutcomeServiceStub(channel)
+        self.rollouts = rollouts_pb2_grpc.RolloutServiceStub(channel)
         self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(channel)
         self.targets = codestore_pb2_grpc.ConcurrencyTargetServiceStub(channel)
         self.fetches = codestore_pb2_grpc.ArtifactFetchServiceStub(channel)
@@ -242,6 +245,7 @@ def settings_of(directory: Path, database_url: str, artifacts_url: str = "", **m
         "database_url": database_url,
         "artifacts_url": artifacts_url or f"file://{directory}/artifacts",
         "uploads_dir": directory / "uploads",
+        "scheduler_address": "",
         "drain_s": 5,
     }
     return CodestoreSettings.model_validate(given | more)

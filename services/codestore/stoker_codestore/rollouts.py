@@ -91,7 +91,7 @@ class Rollouts:
             query = select(VersionRow.number, VersionRow.uid).where(
                 VersionRow.function_uid == function_uid, of_versions
             )
-            uids = dict((await session.execute(query)).tuples())
+            uids = dict((await session.execute(query)).all())
             if to_version not in uids:
                 raise errors.version_not_found(function, str(to_version), "rollout.to_version")
             time = self._clock()
