@@ -75,9 +75,36 @@ class VersionRow(Base):
     concurrency: Mapped[int] = mapped_column(Integer)
     environment: Mapped[dict[str, str]] = mapped_column(JSON)
     description: Mapped[str] = mapped_column(String(1024))
+    # Of each layer its name, its version's number, and its artifact's SHA-256 and size; null for none.
+    layers: Mapped[list[tuple[str, int, str, int]] | None] = mapped_column(JSON(none_as_null=True))
     # Both or none: which key signed its code, and the signature.
     signing_key_id: Mapped[str | None] = mapped_column(KEY_ID)
     signature: Mapped[bytes | None] = mapped_column(LargeBinary(64))
+    create_time: Mapped[datetime] = mapped_column(TIME)
+
+
+class LayerRow(Base):
+    """A layer. Whoever publishes, uses or deletes a version of it locks its row first. It stays when all are gone."""
+
+    __tablename__ = "layers"
+    __table_args__ = (UniqueConstraint("tenant", "name", name="uq_layers_tenant_name"),)
+
+    uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    tenant: Mapped[str] = mapped_column(NAME)
+    name: Mapped[str] = mapped_column(NAME)
+    # The highest number that was ever given.
+    last_number: Mapped[int] = mapped_column(BigInteger)
+
+
+class LayerVersionRow(Base):
+    """A version of a layer."""
+
+    __tablename__ = "layer_versions"
+
+    layer_uid: Mapped[str] = mapped_column(ForeignKey("layers.uid"), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    artifact_sha256: Mapped[str] = mapped_column(ForeignKey("contents.sha256"), index=True)
+    description: Mapped[str] = mapped_column(String(1024))
     create_time: Mapped[datetime] = mapped_column(TIME)
 
 
