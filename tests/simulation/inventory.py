@@ -59,7 +59,7 @@ class Inventory:
         del box.runs[run]
         if not box.runs:
             self._meter.ran(-box.spec.memory_mib)
-        if run.timer is not None:
+        if run.timer is not None and not is_finished:
             run.timer.cancel()
         run.ended(is_finished)
 

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -62,19 +61,16 @@ class _Stream:
 
     async def send(self, command_id: str, command: Command) -> Done | LoadFailure | CommandFailed:
         """Sends a command when its turn has come, and waits for its result."""
-        async with self._turn(subject_of(command)), self._slots:
-            if self._has_ended:
-                return host_lost(self.host)
-            if self._outbox.qsize() >= MAX_COMMANDS:
-                return CommandFailed("HOST_BUSY", f"host {self.host} does not take its commands")
-            result = self._results[command_id] = asyncio.get_running_loop().create_future()
-            message = command_to_proto(command_id, command, traceparent())
-            message.traceparent = traceparent()
-            self._outbox.put_nowait(message)
-            try:
-                return await result
-            finally:
-                self._results.pop(command_id, None)
+        subject = subject_of(command)
+        turn = self._turns.get(subject) or self._turns.setdefault(subject, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock, self._slots:
+                return await self._send_now(command_id, command)
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[subject]
 
     async def sent(self) -> AsyncGenerator[hosts_pb2.ConnectResponse]:
         """What is to go out, until the stream ends."""
@@ -101,17 +97,17 @@ class _Stream:
             if not result.done():
                 result.set_result(host_lost(self.host))
 
-    @asynccontextmanager
-    async def _turn(self, subject: str) -> AsyncGenerator[None]:
-        turn = self._turns.setdefault(subject, _Turn())
-        turn.users += 1
+    async def _send_now(self, command_id: str, command: Command) -> Done | LoadFailure | CommandFailed:
+        if self._has_ended:
+            return host_lost(self.host)
+        if self._outbox.qsize() >= MAX_COMMANDS:
+            return CommandFailed("HOST_BUSY", f"host {self.host} does not take its commands")
+        result = self._results[command_id] = asyncio.get_running_loop().create_future()
+        self._outbox.put_nowait(command_to_proto(command_id, command, traceparent()))
         try:
-            async with turn.lock:
-                yield
+            return await result
         finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[subject]
+            self._results.pop(command_id, None)
 
 
 class HostStreams:

@@ -108,7 +108,7 @@ def creations(fleet: Fleet, policy: PoolPolicy, wanted: Mapping[Shape, int]) -> 
         begun_on[host] = begun_on.get(host, 0) + 1
         free_mib[host] -= shape.memory_mib
 
-    for host in free_mib:
+    for host in free_mib if policy.vms_per_host else ():
         while memory.pooled(host, default) + begun_on.get(host, 0) < policy.vms_per_host and may_begin(host, default):
             if len(begun) >= policy.creations_at_once:
                 return begun
