@@ -1,0 +1,50 @@
+"""What the frontend counts of calls, until it reports it."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+from stoker_frontend.outcomes import BUCKETS, MAX_COUNTED, Outcomes, Way, bucket_of
+from stoker_frontend.routes import RouteKey
+
+KEY = RouteKey("ann", "hello", "live")
+WAYS = Way(KEY, "uid-1", 90), Way(KEY, "uid-2", 10)
+
+ways = st.sampled_from(WAYS)
+durations = st.floats(0, 10_000_000)
+
+
+@given(st.lists(st.tuples(ways, st.one_of(st.none(), durations))))
+def test_every_call_is_counted_once(calls: list[tuple[Way, float | None]]) -> None:
+    outcomes = Outcomes()
+    for way, run_ms in calls:
+        if run_ms is None:
+            outcomes.failed(way)
+        else:
+            outcomes.succeeded(way, run_ms)
+    taken = outcomes.take()
+    assert {way: counts.calls for way, counts in taken.items()} == Counter(way for way, _ in calls)
+    for way, counts in taken.items():
+        assert counts.errors == calls.count((way, None))
+        assert sum(counts.durations.values()) == counts.calls - counts.errors
+    assert outcomes.take() == {}
+
+
+@given(durations, durations)
+def test_buckets_are_in_the_order_of_durations(one: float, other: float) -> None:
+    assert 0 <= bucket_of(min(one, other)) <= bucket_of(max(one, other)) < BUCKETS
+
+
+@given(st.floats(1.2, 700_000))
+def test_a_bucket_spans_a_fifth(run_ms: float) -> None:
+    assert 2 ** (bucket_of(run_ms) / 4) <= run_ms * 1.0001
+    assert run_ms <= 2 ** ((bucket_of(run_ms) + 1) / 4) * 1.0001
+
+
+def test_memory_is_bounded_and_counting_begins_anew_after_each_report() -> None:
+    outcomes = Outcomes()
+    for number in range(2 * MAX_COUNTED):
+        outcomes.failed(Way(KEY._replace(function=f"f-{number}"), "uid", 50))
+    assert len(outcomes.take()) == MAX_COUNTED
+    outcomes.failed(WAYS[0])
+    assert list(outcomes.take()) == [WAYS[0]]
