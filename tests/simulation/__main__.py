@@ -23,11 +23,11 @@ def main() -> int:
     hosts, functions, calls = (max(1, number // 10) for number in (asked.hosts, asked.functions, asked.calls))
     small = Size("sweep", hosts, HOST_MIB, functions, calls, hours, asked.seed)
     made = list(outcomes(jobs_for(large, is_sweep=False), asked.processes))
+    print(report.text_table(made), end="\n\n", flush=True)
     swept = [] if asked.no_sweep else list(outcomes(jobs_for(small, is_sweep=True), asked.processes))
+    if swept:
+        print(report.text_table(swept), end="\n\n")
     page = report.write(made, swept, asked.output)
-    for each in (made, swept):
-        if each:
-            print(report.text_table(each), end="\n\n")
     print(page)
     print(report.verdict(made))
     return 0 if report.is_bar_met(made) else MISSED
