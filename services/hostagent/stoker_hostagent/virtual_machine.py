@@ -17,6 +17,7 @@ from stoker_hostagent.guest_channel import GuestChannel
 from stoker_hostagent.guest_image import GuestImage
 from stoker_hostagent.template_store import Template
 from stoker_hostagent.vm import GoneReason, Vm, VmListener, VmState
+from stoker_hostagent.vm_domain import Ended, VmDomain
 
 
 class VirtualMachine:
@@ -43,8 +44,7 @@ class VirtualMachine:
         self._channel = self._new_channel()
         self._connecting: asyncio.Task[None] | None = None
         self._container_memory_mib = 0
-        self._domain_uuid: uuid.UUID | None = None
-        self._is_on_trial = False
+        self._domain = VmDomain()
         self.guest = Guest(self._channel)
 
     @property
@@ -99,10 +99,9 @@ class VirtualMachine:
             StokerError: What went wrong; the template may be broken.
         """
         domain_uuid = self._begin(is_clone=True)
-        self._is_on_trial = True
         await self._footprints.clone(self.record, domain_uuid, template)
         await self._wake(domain_uuid, connect)
-        self._is_on_trial = False
+        self._domain.accept()
 
     async def start_over(self) -> None:
         """Removes all there is of a VM that was not made, so that it can be made in another way.
@@ -110,9 +109,7 @@ class VirtualMachine:
         Raises:
             StokerError: What went wrong.
         """
-        # What is heard of its domain from now on has no meaning.
-        self._domain_uuid = uuid.uuid4()
-        self._is_on_trial = False
+        self._domain.give_up()
         await self.disconnect()
         await self._footprints.remove(self.id)
         self._channel = self._new_channel()
@@ -123,11 +120,10 @@ class VirtualMachine:
 
         It has not, where that was an earlier domain, or a clone on trial: whoever tries that gives it up then.
         """
-        if self._domain_uuid is not None and str(self._domain_uuid) != domain_uuid:
-            return False
-        if self._is_on_trial:
+        ended = self._domain.ended(domain_uuid)
+        if ended is Ended.ATTEMPT:
             self._channel.close()
-        return not self._is_on_trial
+        return ended is Ended.VM
 
     async def be_warming(self) -> None:
         """Makes it one that waits for a tenant.
@@ -188,9 +184,8 @@ class VirtualMachine:
             raise vm_errors.vm_ending(self.id)
 
     def _begin(self, *, is_clone: bool) -> uuid.UUID:
-        self._domain_uuid = uuid.uuid4()
         self.record = replace(self.record, is_clone=is_clone)
-        return self._domain_uuid
+        return self._domain.begin(is_on_trial=is_clone)
 
     async def _wake(self, domain_uuid: uuid.UUID, connect: Callable[[], None]) -> None:
         self.check_alive()
