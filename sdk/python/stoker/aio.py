@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc.aio
 
-from stoker import admin_requests, artifact_requests, deployment, requests, settings
+from stoker import admin_requests, artifact_requests, deployment, requests, rollout_requests, settings
 from stoker.artifact_requests import Progress
 from stoker.calls import Listing, StreamOf, Stubs, Unary, UnaryOf, UploadOf
 from stoker.connection import CHANNEL_OPTIONS, call_metadata
@@ -33,6 +33,7 @@ from stoker.models import (
 )
 from stoker.packing import packed
 from stoker.retries import RetryBudget
+from stoker.rollouts import AliasChange, Rollout
 from stoker.statuses import error_of
 
 Result = TypeVar("Result")
@@ -139,6 +140,68 @@ class Client:
         """Deletes an alias."""
         await self._call(requests.delete_alias(function, alias))
 
+    async def start_rollout(
+        self,
+        function: str,
+        to_version: int,
+        *,
+        alias: str = "live",
+        steps: Sequence[int] = rollout_requests.DEFAULT_STEPS,
+        every_s: float = rollout_requests.DEFAULT_EVERY_S,
+        min_calls: int = 0,
+    ) -> Rollout:
+        """Brings a version out in steps, and back by itself if it is found to fail more often or to be slower.
+
+        Args:
+            function: The function.
+            to_version: The version to go to, from the one that the alias names.
+            alias: The alias.
+            steps: The new version's share in percent at each step: growing, the last one 100.
+            every_s: How long each step lasts at the least, in seconds.
+            min_calls: How many calls of the new version must have been judged at a step before the next.
+        """
+        return await self._call(
+            rollout_requests.start_rollout(
+                function, to_version, alias, steps=steps, every_s=every_s, min_calls=min_calls
+            )
+        )
+
+    async def pause_rollout(self, function: str, rollout: str) -> Rollout:
+        """Holds a rollout, known by its id, at its step. It is still rolled back if the new version is worse."""
+        return await self._call(rollout_requests.pause_rollout(function, rollout))
+
+    async def resume_rollout(self, function: str, rollout: str) -> Rollout:
+        """Lets a rollout go on."""
+        return await self._call(rollout_requests.resume_rollout(function, rollout))
+
+    async def abort_rollout(self, function: str, rollout: str, *, reason: str = "") -> Rollout:
+        """Ends a rollout; the old version gets everything."""
+        return await self._call(rollout_requests.abort_rollout(function, rollout, reason))
+
+    async def get_rollout(self, function: str, rollout: str) -> Rollout:
+        """Returns a rollout."""
+        return await self._call(rollout_requests.get_rollout(function, rollout))
+
+    def list_rollouts(self, function: str, alias: str = "") -> AsyncGenerator[Rollout]:
+        """Yields a function's rollouts, of one alias where one is given, newest first."""
+        return self._list(rollout_requests.list_rollouts(function, alias))
+
+    async def roll_back(self, function: str, alias: str = "live", *, version: int = 0, reason: str = "") -> Alias:
+        """Points an alias back at once, and ends the rollout that is under way.
+
+        Args:
+            function: The function.
+            alias: The alias.
+            version: The version. 0 for the old one of the rollout that is under way; without one, the last with a lower
+                number that the alias named alone.
+            reason: Why, for the history.
+        """
+        return await self._call(rollout_requests.roll_back(function, alias, version, reason))
+
+    def list_alias_changes(self, function: str, alias: str = "live") -> AsyncGenerator[AliasChange]:
+        """Yields where an alias pointed, the newest change first."""
+        return self._list(rollout_requests.list_alias_changes(function, alias))
+
     async def get_concurrency(self, function: str, alias: str = "") -> Concurrency:
         """Returns what is set for a function, or for an alias of it, and how many containers there are."""
         return await self._call(requests.get_concurrency(function, alias))
@@ -202,6 +265,7 @@ class Client:
         timeout_s: float | None = None,
         content_type: str = "",
         log_tail: bool = False,
+        session_key: str = "",
     ) -> InvokeResult:
         """Runs a function once. A function that fails is told by the result's `function_error`, not by an exception.
 
@@ -212,10 +276,18 @@ class Client:
             timeout_s: How long to wait in seconds; what is running then is stopped. None means as long as it may take.
             content_type: The media type of `data`, where it is bytes.
             log_tail: Whether to return the last 4 KiB of what the invocation prints.
+            session_key: Whose session it is, up to 256 characters: an alias of two versions sends the same key to the same
+                one, as long as the weights allow.
         """
         return await self._call(
             requests.invoke(
-                name, data, qualifier=qualifier, timeout_s=timeout_s, content_type=content_type, log_tail=log_tail
+                name,
+                data,
+                qualifier=qualifier,
+                timeout_s=timeout_s,
+                content_type=content_type,
+                log_tail=log_tail,
+                session_key=session_key,
             )
         )
 

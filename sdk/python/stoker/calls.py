@@ -17,6 +17,7 @@ from stoker_protos.v1 import (
     functions_pb2_grpc,
     invocations_pb2_grpc,
     logs_pb2_grpc,
+    rollouts_pb2_grpc,
     versions_pb2_grpc,
 )
 
@@ -42,6 +43,7 @@ class Stubs:
         self.versions = versions_pb2_grpc.VersionServiceStub(blocking)
         self.aliases = aliases_pb2_grpc.AliasServiceStub(blocking)
         self.artifacts = artifacts_pb2_grpc.ArtifactServiceStub(blocking)
+        self.rollouts = rollouts_pb2_grpc.RolloutServiceStub(blocking)
         self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(blocking)
         self.invocations = invocations_pb2_grpc.InvocationServiceStub(blocking)
         self.logs = logs_pb2_grpc.LogServiceStub(blocking)

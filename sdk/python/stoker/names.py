@@ -84,6 +84,11 @@ def alias_path(function: str, alias: str) -> str:
     return f"{function_path(function)}/aliases/{check_name(alias, 'alias')}"
 
 
+def rollout_path(function: str, rollout: str) -> str:
+    """`functions/{function}/rollouts/{rollout}`."""
+    return f"{function_path(function)}/rollouts/{rollout}"
+
+
 def concurrency_path(function: str, alias: str) -> str:
     """`functions/{function}/concurrency`, or `functions/{function}/aliases/{alias}/concurrency` where one is given."""
     return f"{alias_path(function, alias) if alias else function_path(function)}/concurrency"

@@ -226,7 +226,14 @@ def list_concurrency(function: str) -> UnaryOf[Sequence[Concurrency]]:
 
 
 def invoke(
-    name: str, data: Any, *, qualifier: str, timeout_s: float | None, content_type: str, log_tail: bool
+    name: str,
+    data: Any,
+    *,
+    qualifier: str,
+    timeout_s: float | None,
+    content_type: str,
+    log_tail: bool,
+    session_key: str,
 ) -> UnaryOf[InvokeResult]:
     """Runs a function once."""
     payload, content_type = _payload(data, content_type)
@@ -238,6 +245,7 @@ def invoke(
             payload=payload,
             content_type=content_type,
             log_tail=log_tail,
+            session_key=session_key,
         ),
         wire.invoke_result_of,
         Retry.WHEN_NOTHING_RAN,

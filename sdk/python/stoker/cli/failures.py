@@ -13,8 +13,12 @@ USAGE = 2
 PLATFORM = 3
 _COMMANDS = {
     "ALIAS_NOT_FOUND": "`stoker alias list` shows those there are",
+    "ALIAS_SPLIT": "`stoker alias set` points it at one",
     "FUNCTION_CONCURRENCY": "nothing ran: try again, or raise the maximum with `stoker concurrency set`",
     "FUNCTION_NOT_FOUND": "`stoker list` shows those there are, `stoker deploy` makes one",
+    "NO_EARLIER_VERSION": "name one of those that `stoker versions` shows",
+    "ROLLOUT_ENDED": "`stoker rollout NAME --to VERSION` begins another",
+    "ROLLOUT_UNDER_WAY": "wait for its end, or end it with `stoker rollout abort` or `stoker rollback`",
     "TENANT_EXISTS": "`stoker admin key create` makes one more key for it",
     "TENANT_NOT_FOUND": "`stoker admin tenant create` makes one",
     "VERSION_IN_USE": "`stoker alias set` points it elsewhere",

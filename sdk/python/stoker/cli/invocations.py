@@ -32,6 +32,9 @@ def invoke(
         str, typer.Option(help="The event's media type; what is not JSON reaches the handler as bytes.")
     ] = JSON,
     log_tail: Annotated[bool, typer.Option("--log-tail", help="Shows on stderr what the invocation printed.")] = False,
+    session_key: Annotated[
+        str, typer.Option(metavar="KEY", help="The same key goes to the same version of a weighted alias.")
+    ] = "",
     timeout_s: Annotated[
         float | None, typer.Option(min=0.001, max=3600, help="How long to wait in seconds; then it is stopped.")
     ] = None,
@@ -46,7 +49,13 @@ def invoke(
     event = read_data(data, content_type)
     with connected(context) as client:
         result = client.invoke(
-            name, event, qualifier=qualifier, timeout_s=timeout_s, content_type=content_type, log_tail=log_tail
+            name,
+            event,
+            qualifier=qualifier,
+            timeout_s=timeout_s,
+            content_type=content_type,
+            log_tail=log_tail,
+            session_key=session_key,
         )
     if log_tail and result.log_tail:
         note(result.log_tail.rstrip("\n"))
