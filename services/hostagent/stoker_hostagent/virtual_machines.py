@@ -12,7 +12,7 @@ import structlog
 from stoker_service.background import Background
 from stoker_service.errors import StokerError
 
-from stoker_hostagent import removal, vm_errors
+from stoker_hostagent import vm_errors
 from stoker_hostagent.accelerator import Accelerator
 from stoker_hostagent.domain_metadata import VmRecord
 from stoker_hostagent.footprints import Footprints
@@ -20,6 +20,7 @@ from stoker_hostagent.guest import Guest
 from stoker_hostagent.guest_image import GuestImage
 from stoker_hostagent.libvirt_connection import DomainEvent
 from stoker_hostagent.names import check_name
+from stoker_hostagent.removal import REMOVE_S, Removal
 from stoker_hostagent.templates import Templates
 from stoker_hostagent.virtual_machine import VirtualMachine
 from stoker_hostagent.vm import GoneReason, Shape, Vm, VmListener, VmSettings, VmState
@@ -30,8 +31,6 @@ log = structlog.get_logger()
 
 ASSIGN_S = 60.0
 """How long giving a VM to a tenant may take, in seconds."""
-REMOVE_S = 60.0
-"""How long whoever has ordered a VM's end waits for it, in seconds."""
 
 
 class VirtualMachines:
@@ -63,6 +62,7 @@ class VirtualMachines:
         self._templates = templates
         self._tasks = tasks
         self._making = VmMaking(settings, image, accelerator, templates)
+        self._removal = Removal(footprints, tasks, self._is_gone)
         self._listener: VmListener | None = None
         self._machines: dict[str, VirtualMachine] = {}
 
@@ -104,7 +104,7 @@ class VirtualMachines:
             for vm_id, record in found.items():
                 group.create_task(self._adopt_or_remove(vm_id, record))
         for vm_id in self._footprints.left() - found.keys():
-            self._remove_stray(vm_id)
+            self._removal.remove_stray(vm_id)
         if self._templates is not None:
             await self._templates.open(self._settings.template_shapes)
         return self.all()
@@ -156,7 +156,7 @@ class VirtualMachines:
         """
         if (machine := self._machines.get(vm_id)) is None:
             return
-        await self._wait_removed(machine, GoneReason.DESTROYED)
+        await self._removal.finish(machine, GoneReason.DESTROYED)
         if self._machines.get(vm_id) is machine:
             raise vm_errors.hypervisor_unavailable(f"VM `{vm_id}` could not be destroyed yet")
 
@@ -173,9 +173,9 @@ class VirtualMachines:
         is_wanted = machine is not None and machine.state is not VmState.ENDING
         if event.is_running and not is_wanted:
             # An order to start it was given up, and carried out all the same.
-            self._remove_stray(vm_id)
+            self._removal.remove_stray(vm_id)
         elif machine is not None and is_wanted and not event.is_running and machine.domain_stopped(event.uuid):
-            self._end(machine, GoneReason.CRASHED)
+            self._removal.begin(machine, GoneReason.CRASHED)
 
     def hypervisor_returned(self) -> None:
         """libvirt was away and is back: events may have been missed."""
@@ -184,7 +184,7 @@ class VirtualMachines:
     async def _adopt_or_remove(self, vm_id: str, record: VmRecord | None) -> None:
         if record is None or not is_adoptable(record, self._image.id):
             log.info("vm.not_adopted", vm=vm_id, state=record.state.value if record else "unknown")
-            await asyncio.wait([self._remove_stray(vm_id)], timeout=REMOVE_S)
+            await asyncio.wait([self._removal.remove_stray(vm_id)], timeout=REMOVE_S)
             return
         machine = self._know(record)
         self._connect(machine)
@@ -193,7 +193,7 @@ class VirtualMachines:
                 await machine.reach()
         except (TimeoutError, StokerError):
             log.warning("vm.silent", vm=machine.id, tenant=record.tenant)
-            await self._wait_removed(machine, GoneReason.UNREACHABLE)
+            await self._removal.finish(machine, GoneReason.UNREACHABLE)
         else:
             log.info("vm.adopted", vm=machine.id, state=record.state.value, tenant=record.tenant)
 
@@ -209,7 +209,7 @@ class VirtualMachines:
         except StokerError as error:
             why = error.message
         except asyncio.CancelledError:
-            self._end(machine, GoneReason.CRASHED)
+            self._removal.begin(machine, GoneReason.CRASHED)
             raise
         else:
             duration_s = round(time.monotonic() - begun_s, 2)
@@ -218,7 +218,7 @@ class VirtualMachines:
         console = self._footprints.console_tail(machine.id)
         if machine.gone_reason is GoneReason.CRASHED:
             why = "it ended by itself"
-        await self._wait_removed(machine, GoneReason.CRASHED)
+        await self._removal.finish(machine, GoneReason.CRASHED)
         if machine.gone_reason is GoneReason.DESTROYED:
             raise vm_errors.vm_ending(machine.id)
         log.error("vm.create_failed", vm=machine.id, why=why, console=console)
@@ -232,10 +232,10 @@ class VirtualMachines:
         except (TimeoutError, StokerError) as error:
             why = error.message if isinstance(error, StokerError) else f"it took longer than {ASSIGN_S:g} s"
             log.error("vm.assign_failed", vm=machine.id, tenant=machine.record.tenant, why=why)
-            self._end(machine, GoneReason.CRASHED)
+            self._removal.begin(machine, GoneReason.CRASHED)
             raise vm_errors.vm_assign_failed(machine.id, why) from error
         except asyncio.CancelledError:
-            self._end(machine, GoneReason.CRASHED)
+            self._removal.begin(machine, GoneReason.CRASHED)
             raise
         else:
             duration_s = round(time.monotonic() - begun_s, 2)
@@ -268,32 +268,15 @@ class VirtualMachines:
         return machine
 
     def _connect(self, machine: VirtualMachine) -> None:
-        machine.connect(self._tasks, lambda: self._end(machine, GoneReason.UNREACHABLE))
+        def lost() -> None:
+            self._removal.begin(machine, GoneReason.UNREACHABLE)
 
-    def _end(self, machine: VirtualMachine, reason: GoneReason) -> None:
-        """Begins to destroy a VM, if that has not begun yet."""
-        if machine.gone_reason is None:
-            log.info("vm.ending", vm=machine.id, tenant=machine.record.tenant, reason=reason.value)
-            machine.end(reason)
-        if machine.removing is None:
-            machine.removing = self._tasks.start(self._remove(machine), f"remove {machine.id}")
+        machine.connect(self._tasks, lost)
 
-    async def _wait_removed(self, machine: VirtualMachine, reason: GoneReason) -> None:
-        self._end(machine, reason)
-        if machine.removing is not None:
-            await asyncio.wait([machine.removing], timeout=REMOVE_S)
-
-    async def _remove(self, machine: VirtualMachine) -> None:
-        # Whoever is at work on it gives up soon, as its guest cannot be reached any more.
-        async with machine.turn:
-            is_gone = await removal.remove(self._footprints, machine.id)
-        machine.removing = None
-        if is_gone and self._listener is not None and machine.gone_reason is not None:
+    def _is_gone(self, machine: VirtualMachine, reason: GoneReason) -> None:
+        if self._listener is not None:
             del self._machines[machine.id]
-            self._listener.vm_gone(machine.id, machine.gone_reason)
-
-    def _remove_stray(self, vm_id: str) -> asyncio.Task[bool]:
-        return self._tasks.start(removal.remove(self._footprints, vm_id), f"remove {vm_id}")
+            self._listener.vm_gone(machine.id, reason)
 
     async def _reconcile(self) -> None:
         # One that is being made is not compared: whoever makes it notices by itself.
@@ -305,6 +288,6 @@ class VirtualMachines:
             return  # libvirt is away again; when it is back this is done again
         for machine in settled:
             if machine.id not in found:
-                self._end(machine, GoneReason.CRASHED)
+                self._removal.begin(machine, GoneReason.CRASHED)
         for vm_id in found.keys() - self._machines.keys():
-            self._remove_stray(vm_id)
+            self._removal.remove_stray(vm_id)
