@@ -25,6 +25,7 @@ from stoker_protos.v1 import (
     concurrency_pb2_grpc,
     functions_pb2,
     functions_pb2_grpc,
+    layers_pb2_grpc,
     rollouts_pb2_grpc,
     versions_pb2,
     versions_pb2_grpc,
@@ -96,6 +97,7 @@ class World:
         self.rollouts = rollouts_pb2_grpc.RolloutServiceStub(channel)
         self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(channel)
         self.targets = codestore_pb2_grpc.ConcurrencyTargetServiceStub(channel)
+        self.layers = layers_pb2_grpc.LayerServiceStub(channel)
         self.fetches = codestore_pb2_grpc.ArtifactFetchServiceStub(channel)
 
     def create(self, name: str, metadata: Metadata = ANN, description: str = "") -> Any:

@@ -22,8 +22,13 @@ def function_in(name: str) -> str:
 
 
 def version_in(name: str) -> int:
-    """The version that `functions/{function}/versions/{number}` names."""
+    """The version that `functions/{function}/versions/{number}` names, or `layers/{layer}/versions/{number}`."""
     return int(name.split("/")[3])
+
+
+def layer_in(name: str) -> str:
+    """The layer that a name, `layers/{layer}` or one below it, names."""
+    return name.split("/")[1]
 
 
 def alias_in(name: str) -> str:

@@ -15,7 +15,7 @@ from stoker_codestore.versions import Configuration, Version
 MOST = 8
 """How many versions may answer for one at the most."""
 
-_NOT_SEEN = frozenset({"artifact_sha256", "description", "signature"})
+_NOT_SEEN = frozenset({"artifact_sha256", "description", "layers", "signature"})
 """What may differ in versions of which one answers for the other. Callers can see all else that is configured."""
 
 

@@ -11,6 +11,7 @@ from stoker_codestore import errors
 from stoker_codestore.artifacts import use_artifacts
 from stoker_codestore.database import Database, in_utc, new_id, now
 from stoker_codestore.functions import find_function, lock_function
+from stoker_codestore.layers import UsedLayer, column_of, layers_of, resolve_layers
 from stoker_codestore.quotas import Quotas, usage_of
 from stoker_codestore.retention import Retention, remove_versions
 from stoker_codestore.route_changes import RouteChanges
@@ -45,6 +46,8 @@ class Configuration:
     """How many invocations one container runs at once."""
     environment: Mapping[str, str]
     description: str
+    layers: tuple[UsedLayer, ...] = ()
+    """What the function finds in `/opt`, each over those before it."""
 
     def with_defaults(self) -> "Configuration":
         """What is 0 because it was not given, given."""
@@ -82,14 +85,18 @@ class Versions:
         """Publishes the next version, unless the newest is the same already; that one is returned then.
 
         Raises:
-            StokerError: FUNCTION_NOT_FOUND, ARTIFACT_NOT_FOUND, QUOTA_EXCEEDED, or DATABASE_UNAVAILABLE.
+            StokerError: FUNCTION_NOT_FOUND, ARTIFACT_NOT_FOUND, LAYER_NOT_FOUND, QUOTA_EXCEEDED, or
+                DATABASE_UNAVAILABLE.
         """
         configuration = configuration.with_defaults()
         begin = self._database.transaction() if validate_only else self._changes.changing(tenant, function)
         async with begin as session:
             row = await lock_function(session, tenant, function)
+            layers = await resolve_layers(session, tenant, configuration.layers)
+            configuration = replace(configuration, layers=layers)
             quota = await self._quotas.lock(session, tenant)
-            if missing := await use_artifacts(session, tenant, [configuration.artifact_sha256]):
+            digests = [configuration.artifact_sha256, *(layer.artifact_sha256 for layer in configuration.layers)]
+            if missing := await use_artifacts(session, tenant, digests):
                 raise errors.artifact_not_found(missing, "version.artifact")
             newest = await session.scalar(
                 select(VersionRow).where(VersionRow.function_uid == row.uid).order_by(VersionRow.number.desc()).limit(1)
@@ -177,6 +184,7 @@ def version_of(row: VersionRow) -> Version:
         row.concurrency,
         row.environment,
         row.description,
+        layers_of(row.layers),
     )
     return Version(configuration, row.number, row.uid, in_utc(row.create_time))
 
@@ -196,5 +204,6 @@ def _row(version: Version, function_uid: str) -> VersionRow:
         concurrency=configuration.concurrency,
         environment=dict(configuration.environment),
         description=configuration.description,
+        layers=column_of(configuration.layers),
         create_time=version.create_time,
     )

@@ -15,6 +15,7 @@ from stoker_codestore.artifacts import Artifact
 from stoker_codestore.concurrency import Setting
 from stoker_codestore.concurrency_targets import Target
 from stoker_codestore.functions import Function, Settings
+from stoker_codestore.layers import UsedLayer
 from stoker_codestore.rollover_terms import DEFAULT_STALENESS_S, RolloverPolicy, Terms
 from stoker_codestore.routes import Route
 from stoker_codestore.versions import Configuration, Runtime, Version
@@ -85,6 +86,7 @@ def configuration_of(version: versions_pb2.Version) -> Configuration:
         concurrency=version.concurrency,
         environment=dict(version.environment),
         description=checked_text("version.description", version.description),
+        layers=tuple(UsedLayer(names.layer_in(name), names.version_in(name)) for name in version.layers),
     )
 
 
@@ -115,6 +117,7 @@ def version_message(function: str, version: Version) -> versions_pb2.Version:
         tmp_mib=configuration.tmp_mib,
         concurrency=configuration.concurrency,
         description=configuration.description,
+        layers=[f"layers/{used.layer}/versions/{used.number}" for used in configuration.layers],
         create_time=timestamp(version.create_time) if version.create_time else None,
     )
 
@@ -213,6 +216,10 @@ def spec_message(tenant: str, function: str, version: Version, artifact_size_byt
         environment=configuration.environment,
         tmp_mib=configuration.tmp_mib,
         concurrency=configuration.concurrency,
+        layers=[
+            codestore_pb2.LayerSpec(artifact_sha256=used.artifact_sha256, artifact_size_bytes=used.artifact_size_bytes)
+            for used in configuration.layers
+        ],
     )
 
 
