@@ -19,12 +19,15 @@ from stoker_protos.v1 import (
     functions_pb2,
     invocations_pb2,
     logs_pb2,
+    rollouts_pb2,
     versions_pb2,
 )
 from stoker_service.errors import ErrorKind, StokerError
 from stoker_service.interceptors import InvalidRequest
 from stoker_service.status import STATUS_DETAILS_KEY, code_of, details_of
 from stoker_service.validation import violations_of
+
+from tests.sdk.rollout_peer import RolloutPeer
 
 API_KEY = f"stk.{'a' * 16}.{'b' * 43}"
 ADMIN_KEY = f"stk.{'c' * 16}.{'d' * 43}"
@@ -35,6 +38,7 @@ _MODULES = (
     functions_pb2,
     versions_pb2,
     aliases_pb2,
+    rollouts_pb2,
     artifacts_pb2,
     concurrency_pb2,
     invocations_pb2,
@@ -45,10 +49,11 @@ _MODULES = (
 _NOW = Timestamp(seconds=1_700_000_000)
 
 
-class Peer:
+class Peer(RolloutPeer):
     """What is stored, what was called, and what is to fail."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.address = ""
         self.calls: Counter[str] = Counter()
         self.metadata: dict[str, dict[str, str]] = {}
@@ -62,6 +67,7 @@ class Peer:
         self.artifacts: dict[str, bytes] = {}
         self.tenants: list[str] = []
         self.lines: list[str] = []
+        self.session_keys: list[str] = []
         self.is_following = threading.Event()
 
     def CreateFunction(self, request: Any, _context: Any) -> Any:
@@ -163,6 +169,7 @@ class Peer:
             yield artifacts_pb2.DownloadArtifactResponse(chunk=content[begin : begin + 100])
 
     def Invoke(self, request: Any, context: Any) -> Any:
+        self.session_keys.append(request.session_key)
         response = invocations_pb2.InvokeResponse(
             payload=request.payload,
             content_type=request.content_type,

@@ -269,8 +269,8 @@ class Client:
             timeout_s: How long to wait in seconds; what is running then is stopped. None means as long as it may take.
             content_type: The media type of `data`, where it is bytes.
             log_tail: Whether to return the last 4 KiB of what the invocation prints.
-            session_key: Whose session it is, up to 256 characters: an alias of two versions sends the same key to the same
-                one, as long as the weights allow.
+            session_key: Whose session it is, up to 256 characters: an alias of two versions sends the same key to the
+                same one, as long as the weights allow.
         """
         return self._call(
             requests.invoke(

@@ -162,7 +162,13 @@ def history(
         print_json(changes)
     elif changes:
         rows = (
-            (local_time(each.time), written(each.after) or "deleted", written(each.before) or "-", each.actor, each.reason)
+            (
+                local_time(each.time),
+                written(each.after) or "deleted",
+                written(each.before) or "-",
+                each.actor,
+                each.reason,
+            )
             for each in changes
         )
         print_table(("TIME", "VERSIONS", "BEFORE", "BY", "WHY"), rows)
