@@ -1,4 +1,4 @@
-"""The part of the small Stoker that rolls versions out: one rollout after the other, one step each time it is looked at."""
+"""The part of the small Stoker that rolls versions out: a rollout takes a step each time it is looked at."""
 
 from typing import Any
 

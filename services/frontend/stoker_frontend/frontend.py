@@ -14,6 +14,7 @@ from stoker_protos.v1 import (
     functions_pb2,
     invocations_pb2,
     logs_pb2,
+    rollouts_pb2,
     versions_pb2,
 )
 from stoker_service.background import background
@@ -54,6 +55,7 @@ _OF_CODESTORE = (
     versions_pb2.DESCRIPTOR.services_by_name["VersionService"],
     aliases_pb2.DESCRIPTOR.services_by_name["AliasService"],
     artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"],
+    rollouts_pb2.DESCRIPTOR.services_by_name["RolloutService"],
 )
 
 

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from stoker_protos.v1 import aliases_pb2, functions_pb2, versions_pb2
+from stoker_protos.v1 import aliases_pb2, functions_pb2, rollouts_pb2, versions_pb2
 
 _CHANGES: dict[str, tuple[type[Any], Callable[[Any], str]]] = {
     "CreateAlias": (aliases_pb2.CreateAliasRequest, lambda request: request.alias.name),
     "UpdateAlias": (aliases_pb2.UpdateAliasRequest, lambda request: request.alias.name),
     "DeleteAlias": (aliases_pb2.DeleteAliasRequest, lambda request: request.name),
+    "StartRollout": (rollouts_pb2.StartRolloutRequest, lambda request: request.parent),
+    "AbortRollout": (rollouts_pb2.AbortRolloutRequest, lambda request: request.name),
+    "RollBack": (rollouts_pb2.RollBackRequest, lambda request: request.name),
     "PublishVersion": (versions_pb2.PublishVersionRequest, lambda request: request.parent),
     "DeleteVersion": (versions_pb2.DeleteVersionRequest, lambda request: request.name),
     "CreateFunction": (functions_pb2.CreateFunctionRequest, lambda request: request.function.name),
