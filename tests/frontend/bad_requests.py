@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from stoker_protos.admin.v1 import tenants_pb2
 from stoker_protos.v1 import (
@@ -15,6 +16,7 @@ from stoker_protos.v1 import (
     functions_pb2,
     invocations_pb2,
     logs_pb2,
+    rollouts_pb2,
     versions_pb2,
 )
 from stoker_service.errors import ErrorKind
@@ -98,7 +100,9 @@ KINDS = {
     "FUNCTION_EXISTS": ErrorKind.ALREADY_EXISTS,
     "ALIAS_EXISTS": ErrorKind.ALREADY_EXISTS,
     "TENANT_EXISTS": ErrorKind.ALREADY_EXISTS,
+    "ROLLOUT_NOT_FOUND": ErrorKind.NOT_FOUND,
     "VERSION_IN_USE": ErrorKind.FAILED_PRECONDITION,
+    "NO_EARLIER_VERSION": ErrorKind.FAILED_PRECONDITION,
     "ETAG_MISMATCH": ErrorKind.ABORTED,
 }
 
@@ -113,6 +117,7 @@ _GET_VERSION = "VersionService/GetVersion"
 _DELETE_VERSION = "VersionService/DeleteVersion"
 _CREATE_ALIAS = "AliasService/CreateAlias"
 _UPDATE_ALIAS = "AliasService/UpdateAlias"
+_START_ROLLOUT = "RolloutService/StartRollout"
 _SET_CONCURRENCY = "ConcurrencyService/UpdateConcurrency"
 _CREATE_TENANT = "TenantService/CreateTenant"
 _UNKNOWN_SHA256 = "0" * 64
@@ -461,12 +466,47 @@ def _tenants() -> list[Bad]:
     ]
 
 
+def _rollouts() -> list[Bad]:
+    def start(*steps: int, seconds: int = 60, **fields: Any) -> rollouts_pb2.StartRolloutRequest:
+        told: dict[str, Any] = {"alias": "live", "to_version": 2, "every": Duration(seconds=seconds)} | fields
+        rollout = rollouts_pb2.Rollout(steps=steps or (10, 100), **told)
+        return rollouts_pb2.StartRolloutRequest(parent="functions/hello", rollout=rollout)
+
+    name = f"functions/hello/rollouts/{'0' * 32}"
+    back = rollouts_pb2.RollBackRequest
+    return [
+        _bad("steps that do not end", _START_ROLLOUT, start(10, 50), "INVALID_FIELD", "rollout.steps"),
+        _bad("steps that fall", _START_ROLLOUT, start(50, 10, 100), "INVALID_FIELD", "rollout.steps"),
+        _bad("no time for a step", _START_ROLLOUT, start(seconds=0), "INVALID_FIELD", "rollout.every"),
+        _bad("a missing version", _START_ROLLOUT, start(to_version=9), "VERSION_NOT_FOUND", "rollout.to_version"),
+        _bad("to where it is", _START_ROLLOUT, start(to_version=1), "INVALID_FIELD", "rollout.to_version"),
+        _bad("a missing alias", _START_ROLLOUT, start(alias="no"), "ALIAS_NOT_FOUND"),
+        *(
+            _bad(f"{what} that is none", f"RolloutService/{what}Rollout", request(name=name), "ROLLOUT_NOT_FOUND")
+            for what, request in (
+                ("Pause", rollouts_pb2.PauseRolloutRequest),
+                ("Resume", rollouts_pb2.ResumeRolloutRequest),
+                ("Abort", rollouts_pb2.AbortRolloutRequest),
+                ("Get", rollouts_pb2.GetRolloutRequest),
+            )
+        ),
+        _bad(
+            "to nothing",
+            "RolloutService/RollBack",
+            back(name="functions/hello/aliases/live"),
+            "NO_EARLIER_VERSION",
+            "version",
+        ),
+    ]
+
+
 BAD_REQUESTS = [
     *_names(),
     *_functions(),
     *_pages(),
     *_versions(),
     *_aliases(),
+    *_rollouts(),
     *_concurrency(),
     *_artifacts(),
     *_invocations(),

@@ -28,6 +28,7 @@ from stoker_protos.v1 import (
     functions_pb2,
     invocations_pb2,
     logs_pb2,
+    rollouts_pb2,
     versions_pb2,
     versions_pb2_grpc,
 )
@@ -49,6 +50,7 @@ SERVICES = [
         (versions_pb2, "VersionService"),
         (aliases_pb2, "AliasService"),
         (artifacts_pb2, "ArtifactService"),
+        (rollouts_pb2, "RolloutService"),
         (concurrency_pb2, "ConcurrencyService"),
         (invocations_pb2, "InvocationService"),
         (logs_pb2, "LogService"),
