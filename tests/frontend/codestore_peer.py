@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
-from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2, loads_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2,
     aliases_pb2_grpc,
@@ -43,6 +44,7 @@ def spec_of(
 
 class CodestorePeer(
     codestore_pb2_grpc.RouteServiceServicer,
+    loads_pb2_grpc.LoadServiceServicer,
     functions_pb2_grpc.FunctionServiceServicer,
     aliases_pb2_grpc.AliasServiceServicer,
     concurrency_pb2_grpc.ConcurrencyServiceServicer,
@@ -51,6 +53,8 @@ class CodestorePeer(
 
     def __init__(self) -> None:
         self.routes: dict[tuple[str, str, str], list[tuple[codestore_pb2.VersionSpec, int]]] = {}
+        self.previous: dict[tuple[str, str, str], list[codestore_pb2.PreviousSpec]] = {}
+        self.loads: list[loads_pb2.ReportLoadRequest] = []
         self.resolved: Counter[tuple[str, str, str]] = Counter()
         self.traceparents: list[str] = []
         self.journal = Journal()
@@ -59,6 +63,12 @@ class CodestorePeer(
     def put(self, spec: codestore_pb2.VersionSpec, qualifier: str = "live") -> None:
         """Makes a qualifier lead to one version, without telling anybody."""
         self.routes[spec.tenant, spec.function, qualifier] = [(spec, 100)]
+
+    def precede(self, old: codestore_pb2.VersionSpec, new: codestore_pb2.VersionSpec, **previous: Any) -> None:
+        """Makes one version what `live` pointed to before another."""
+        told: dict[str, Any] = {"remaining_ms": 60_000} | previous
+        before = codestore_pb2.PreviousSpec(spec=old, instead_of=new.uid, **told)
+        self.previous[new.tenant, new.function, "live"] = [before]
 
     def tell(self, tenant: str, function: str) -> None:
         """Tells those who watch that a function's routes have changed."""
@@ -76,7 +86,12 @@ class CodestorePeer(
         if key not in self.routes:
             raise StokerError(ErrorKind.NOT_FOUND, "ALIAS_NOT_FOUND", f"there is no alias `{request.qualifier}`")
         routes = [codestore_pb2.WeightedSpec(spec=spec, weight=weight) for spec, weight in self.routes[key]]
-        return codestore_pb2.ResolveRouteResponse(routes=routes)
+        return codestore_pb2.ResolveRouteResponse(routes=routes, previous=self.previous.get(key, ()))
+
+    async def ReportLoad(self, request: loads_pb2.ReportLoadRequest, context: Context) -> loads_pb2.ReportLoadResponse:
+        self.loads.append(request)
+        self.journal.changed()
+        return loads_pb2.ReportLoadResponse()
 
     async def WatchRoutes(
         self, request: codestore_pb2.WatchRoutesRequest, context: Context
@@ -145,6 +160,7 @@ class CodestorePeer(
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its services to a server."""
         codestore_pb2_grpc.add_RouteServiceServicer_to_server(self, server)
+        loads_pb2_grpc.add_LoadServiceServicer_to_server(self, server)
         functions_pb2_grpc.add_FunctionServiceServicer_to_server(self, server)
         aliases_pb2_grpc.add_AliasServiceServicer_to_server(self, server)
         concurrency_pb2_grpc.add_ConcurrencyServiceServicer_to_server(self, server)

@@ -32,6 +32,7 @@ class SchedulerPeer(capacity_pb2_grpc.CapacityServiceServicer, fleet_pb2_grpc.Fl
         self.hosts: dict[str, str] = {}
         self.grant: Grant = self.grant_new
         self.acquired: list[str] = []
+        self.requests: list[capacity_pb2.AcquireContainerRequest] = []
         self.waiting = 0
         self.released: list[tuple[str, bool]] = []
         self.renewed: list[list[str]] = []
@@ -60,6 +61,7 @@ class SchedulerPeer(capacity_pb2_grpc.CapacityServiceServicer, fleet_pb2_grpc.Fl
     ) -> capacity_pb2.AcquireContainerResponse:
         self.traceparents.append(metadata_value(context, "traceparent"))
         self.acquired.append(request.spec.uid)
+        self.requests.append(request)
         self.waiting += 1
         try:
             self.journal.changed()

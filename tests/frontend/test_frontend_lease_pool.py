@@ -27,6 +27,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.held: dict[str, Lease] = {}
         self.running: dict[str, int] = {}
         self.idle: list[tuple[Lease, float]] = []
+        self.retiring: set[str] = set()
 
     @rule(target=uses, version=versions, host=hosts)
     def add(self, version: str, host: str) -> Lease:
@@ -49,7 +50,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.running[lease.id] -= 1
         if self.running[lease.id]:
             assert surplus is None
-        elif len(self.idle) == MAX_IDLE:
+        elif lease.id in self.retiring or len(self.idle) == MAX_IDLE:
             assert surplus == lease
             self._forget(lease)
         else:
@@ -80,6 +81,21 @@ class PoolMachine(RuleBasedStateMachine):
         assert lease.id not in self.held or not self._has_room(lease)
         return multiple()  # pyright: ignore[reportUnknownVariableType] - as above
 
+    @rule(some=st.sets(versions, min_size=1), count=st.integers(0, 3))
+    def retire(self, some: set[str], count: int) -> None:
+        candidates = [
+            lease for lease in self.held.values() if lease.version_uid in some and lease.id not in self.retiring
+        ]
+        unused = [lease for lease in candidates if not self.running[lease.id]]
+        ended = self.pool.retire(sorted(some), count)
+        assert len(ended) == min(count, len(unused)), "those that nobody uses come first"
+        assert set(ended) <= set(unused)
+        retiring = {lease.id for lease in candidates if self.pool.is_retiring(lease)}
+        assert len(retiring) == min(count, len(candidates)) - len(ended)
+        self.retiring |= retiring
+        for lease in ended:
+            self._forget(lease)
+
     @rule(lease=uses)
     def drop(self, lease: Lease) -> None:
         self.pool.drop(lease.id)
@@ -104,9 +120,11 @@ class PoolMachine(RuleBasedStateMachine):
     def holds_what_it_should(self) -> None:
         assert set(self.pool.held_ids()) == set(self.held)
         assert all(self.pool.holds(lease) for lease in self.held.values())
+        for version in CONCURRENCY:
+            assert self.pool.count(version) == sum(lease.version_uid == version for lease in self.held.values())
 
     def _has_room(self, lease: Lease) -> bool:
-        return self.running[lease.id] < lease.concurrency
+        return self.running[lease.id] < lease.concurrency and lease.id not in self.retiring
 
     def _use(self, lease: Lease) -> None:
         self.running[lease.id] += 1

@@ -1,10 +1,11 @@
 """The codestore, as the frontend asks it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import grpc
 import grpc.aio
-from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2, loads_pb2_grpc
 from stoker_protos.v1 import concurrency_pb2, concurrency_pb2_grpc, functions_pb2, functions_pb2_grpc
 from stoker_service.errors import ErrorKind, StokerError
 from stoker_service.metadata import TENANT
@@ -12,8 +13,9 @@ from stoker_service.status import error_from_rpc
 
 from stoker_frontend import errors
 from stoker_frontend.concurrency import Setting
-from stoker_frontend.routes import RouteKey, Routes, Version, WeightedVersion
-from stoker_frontend.wire import setting_from_proto, setting_name, setting_to_proto
+from stoker_frontend.routes import Previous, RolloverRule, RouteKey, Routes, Version, WeightedVersion
+from stoker_frontend.runs import FunctionFailure
+from stoker_frontend.wire import failure_to_proto, setting_from_proto, setting_name, setting_to_proto
 
 ANSWER_S = 5.0
 """How long the codestore may take to answer, in seconds."""
@@ -24,6 +26,7 @@ class Codestore:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._routes = codestore_pb2_grpc.RouteServiceStub(channel)
+        self._loads = loads_pb2_grpc.LoadServiceStub(channel)
         self._functions = functions_pb2_grpc.FunctionServiceStub(channel)
         self._concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(channel)
 
@@ -38,7 +41,33 @@ class Codestore:
             response = await self._routes.ResolveRoute(request, timeout=ANSWER_S)
         except grpc.aio.AioRpcError as failure:
             raise _error(failure) from failure
-        return tuple(WeightedVersion(_version(route.spec), route.weight) for route in response.routes)
+        now_s = asyncio.get_running_loop().time()
+        previous: dict[str, list[Previous]] = {}
+        for each in response.previous:
+            previous.setdefault(each.instead_of, []).append(_previous(each, now_s))
+        return tuple(
+            WeightedVersion(_version(route.spec, previous.get(route.spec.uid, ())), route.weight)
+            for route in response.routes
+        )
+
+    async def report_load(
+        self, version_uid: str, failure: FunctionFailure | None, failures: int, retry_s: float
+    ) -> None:
+        """Tells how loading a version ended.
+
+        Raises:
+            StokerError: CODESTORE_UNAVAILABLE.
+        """
+        request = loads_pb2.ReportLoadRequest(
+            version_uid=version_uid,
+            error=failure_to_proto(failure) if failure else None,
+            failures=failures,
+            retry_ms=round(retry_s * 1000),
+        )
+        try:
+            await self._loads.ReportLoad(request, timeout=ANSWER_S)
+        except grpc.aio.AioRpcError as error:
+            raise _error(error) from error
 
     async def watch_routes(self) -> AsyncIterator[tuple[str, str] | None]:
         """Yields None once the watch has begun, then each tenant and function whose routes have changed.
@@ -105,8 +134,19 @@ class Codestore:
         return [setting_from_proto(setting) for setting in response.settings]
 
 
-def _version(spec: codestore_pb2.VersionSpec) -> Version:
-    return Version(spec.uid, spec.number, spec.timeout_s, spec.SerializeToString(), spec.concurrency or 1)
+def _version(spec: codestore_pb2.VersionSpec, previous: Sequence[Previous] = ()) -> Version:
+    encoded = spec.SerializeToString()
+    return Version(spec.uid, spec.number, spec.timeout_s, encoded, spec.concurrency or 1, tuple(previous))
+
+
+def _previous(previous: codestore_pb2.PreviousSpec, now_s: float) -> Previous:
+    return Previous(
+        _version(previous.spec),
+        now_s + previous.remaining_ms / 1000,
+        RolloverRule(previous.rule) if previous.rule else None,
+        tuple(previous.differing_fields),
+        previous.is_needed,
+    )
 
 
 def _error(failure: grpc.aio.AioRpcError) -> StokerError:

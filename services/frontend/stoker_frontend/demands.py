@@ -7,7 +7,7 @@ asked for beyond that is cancelled.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from stoker_service.background import Background
@@ -65,9 +65,15 @@ class Demands:
         self._wait_s = wait_s
         self._max_asking = max_asking
         self._demands: dict[str, _Demand] = {}
+        self._content: dict[str, dict[asyncio.Future[Grant | LoadFailure], None]] = {}
+        """Those who wait for other versions and are content with this one too, by its uid."""
 
-    async def wait(self, version: Version, deadline_s: float | None) -> Grant | LoadFailure:
+    async def wait(
+        self, version: Version, deadline_s: float | None, instead: Sequence[Version] = ()
+    ) -> Grant | LoadFailure:
         """Waits for a container that runs a version, up to the caller's deadline (by the loop's clock).
+
+        A container of one of the versions `instead` will do as well, if somebody is done with it; none is asked for.
 
         Raises:
             StokerError: SCHEDULER_UNAVAILABLE, DEADLINE_EXCEEDED, NO_CAPACITY, or the scheduler's own.
@@ -78,6 +84,8 @@ class Demands:
         demand = self._demands.setdefault(version.uid, _Demand(version))
         place: asyncio.Future[Grant | LoadFailure] = loop.create_future()
         demand.waiting[place] = give_up_s
+        for other in instead:
+            self._content.setdefault(other.uid, {})[place] = None
         self._balance(demand)
         try:
             async with asyncio.timeout_at(give_up_s):
@@ -94,17 +102,25 @@ class Demands:
             raise
         finally:
             demand.waiting.pop(place, None)
+            for other in instead:
+                self._content[other.uid].pop(place)
+                if not self._content[other.uid]:
+                    del self._content[other.uid]
             self._balance(demand)
 
     def serve(self, grant: Grant) -> bool:
         """Gives a place in a container to whoever has waited longest for its version; False where nobody waits."""
-        demand = self._demands.get(grant.lease.version_uid)
-        place = _first(demand) if demand else None
-        if demand is None or place is None:
-            return False
-        place.set_result(grant)
-        self._balance(demand)
-        return True
+        uid = grant.lease.version_uid
+        demand = self._demands.get(uid)
+        if demand is not None and (place := _first(demand)):
+            place.set_result(grant)
+            self._balance(demand)
+            return True
+        for place in self._content.get(uid, ()):
+            if not place.done():
+                place.set_result(grant)
+                return True
+        return False
 
     def _leave(self, place: asyncio.Future[Grant | LoadFailure]) -> None:
         # It may have been served in the moment in which it stopped waiting.

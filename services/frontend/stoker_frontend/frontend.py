@@ -36,6 +36,7 @@ from stoker_frontend.leases import Leases
 from stoker_frontend.logs import Logs
 from stoker_frontend.methods import admin_only, serve, tenants_only
 from stoker_frontend.route_changes import changed_function
+from stoker_frontend.rollovers import Rollovers
 from stoker_frontend.routing import Router
 from stoker_frontend.scheduler import Scheduler
 from stoker_frontend.service import ConcurrencyServicer, InvocationServicer, LogServicer, TenantServicer
@@ -117,7 +118,15 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
                 unused_s=settings.host_unused_s,
                 broke=leases.drop_host,
             )
-            invocations = Invocations(router, leases, hosts, settings.max_invocations)
+            rollovers = Rollovers(
+                leases,
+                scheduler,
+                codestore,
+                tasks,
+                wait_s=settings.capacity_wait_s,
+                max_preparing=settings.max_acquiring_per_version,
+            )
+            invocations = Invocations(router, leases, rollovers, hosts, settings.max_invocations)
             logs = Logs(scheduler, HostLogReader(), tasks)
 
             def forget_changed(tenant: str, method: str, request: bytes) -> None:

@@ -16,7 +16,8 @@ from stoker_frontend import errors
 from stoker_frontend.lease_pool import Lease
 from stoker_frontend.lease_source import Grant, LoadFailure
 from stoker_frontend.leases import Leases
-from stoker_frontend.routes import RouteKey, Version
+from stoker_frontend.rollovers import Found, Rollovers
+from stoker_frontend.routes import RolloverRule, RouteKey, Version
 from stoker_frontend.routing import Router
 from stoker_frontend.runs import TIMEOUT, Expired, Finished, FunctionFailure, Lost, NothingRan, Order, Outcome, Start
 from stoker_frontend.tracing import part
@@ -42,11 +43,22 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloverEffect:
+    """What a rollover meant for an invocation."""
+
+    target: Version
+    """What was asked for."""
+    rule: RolloverRule
+    differing_fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """What came of an invocation, and where its time went, in milliseconds."""
 
     invocation_id: str
     version: Version
+    """What ran: the version that was asked for, or one before it."""
     lease: Lease | None
     """Where it ran; None where the code could not be loaded."""
     start: Start
@@ -54,6 +66,8 @@ class Answered:
     queue_ms: float
     init_ms: float
     total_ms: float
+    rollover: RolloverEffect | None = None
+    """Set where the version that was asked for was not at hand, and there was one before it."""
 
 
 class RunningCall(Protocol):
@@ -111,9 +125,10 @@ def deadline_after(now_s: float, remaining_s: float | None) -> Deadline | None:
 class Invocations:
     """Runs invocations, up to a number at once."""
 
-    def __init__(self, router: Router, leases: Leases, hosts: Hosts, max_running: int) -> None:
+    def __init__(self, router: Router, leases: Leases, rollovers: Rollovers, hosts: Hosts, max_running: int) -> None:
         self._router = router
         self._leases = leases
+        self._rollovers = rollovers
         self._hosts = hosts
         self._max_running = max_running
         self._running = 0
@@ -138,18 +153,21 @@ class Invocations:
         deadline = deadline_after(begun_s, remaining_s)
         invocation_id = uuid.uuid4().hex
         with part("route"):
-            version = self._router.remembered(invocation.route) or await self._route(invocation.route, deadline)
+            target = self._router.remembered(invocation.route) or await self._route(invocation.route, deadline)
         for attempt in range(ATTEMPTS):
             with part("acquire"):
                 # Where one idle lease was stale the others may be too, so that the scheduler is asked then.
-                lease = self._leases.take(version.uid) if attempt == 0 else None
-                answer = (
-                    Grant(lease, Start.WARM)
+                lease = self._leases.take(target.uid) if attempt == 0 else None
+                found = (
+                    Found(target, Grant(lease, Start.WARM))
                     if lease is not None
-                    else await self._leases.wait(version, deadline.answer_s if deadline else None)
+                    else await self._rollovers.find(
+                        target, deadline.answer_s if deadline else None, may_take=attempt == 0
+                    )
                 )
+            version = found.version
             waited_ms = (loop.time() - begun_s) * 1000
-            match answer:
+            match found.answer:
                 case LoadFailure(failure, start, init_ms):
                     container, finished = None, Finished(b"", "", failure, 0.0, b"", is_container_lost=True)
                 case Grant(container, start, init_ms):
@@ -167,6 +185,7 @@ class Invocations:
                 max(0.0, waited_ms - init_ms),
                 init_ms,
                 (loop.time() - begun_s) * 1000,
+                RolloverEffect(target, found.rule, found.differing_fields) if found.rule else None,
             )
         raise errors.leases_stale(ATTEMPTS)
 

@@ -4,7 +4,8 @@ An invocation gets the fullest lease of its version that still has room. Of thos
 used next. So the others fall idle long enough to be given back. Everything here is without I/O or clock.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -26,6 +27,8 @@ class Lease:
 class _Held:
     lease: Lease
     running: int = 0
+    is_retiring: bool = False
+    """Whether nobody else may use it, so that it ends with those that do."""
 
 
 @dataclass(slots=True)
@@ -45,11 +48,13 @@ class LeasePool:
         self._max_idle = max_idle
         self._held: dict[str, _Held] = {}
         self._with_room: dict[str, _OfVersion] = {}
+        self._counts: Counter[str] = Counter()
         self._idle_count = 0
 
     def add(self, lease: Lease) -> None:
         """Takes up a lease that is about to be used by one invocation."""
         self._held[lease.id] = held = _Held(lease)
+        self._counts[lease.version_uid] += 1
         self._use(held)
 
     def take(self, version_uid: str) -> Lease | None:
@@ -65,7 +70,7 @@ class LeasePool:
     def lend(self, lease: Lease) -> bool:
         """Lets one more invocation use a lease; False where that has no room, or no longer counts."""
         held = self._held.get(lease.id)
-        if held is None or held.running >= lease.concurrency:
+        if held is None or held.running >= lease.concurrency or held.is_retiring:
             return False
         self._use(held)
         return True
@@ -74,29 +79,58 @@ class LeasePool:
         """Whether the lease still counts."""
         return lease.id in self._held
 
+    def is_retiring(self, lease: Lease) -> bool:
+        """Whether the lease ends as soon as nobody uses it."""
+        held = self._held.get(lease.id)
+        return held is not None and held.is_retiring
+
+    def count(self, version_uid: str) -> int:
+        """How many leases of a version are held."""
+        return self._counts[version_uid]
+
+    def retire(self, version_uids: Sequence[str], count: int) -> list[Lease]:
+        """Lets so many leases of some versions end: those that nobody uses at once, the others as soon as nobody does.
+
+        Returns:
+            Those that nobody uses: they are no longer held, and must be given back.
+        """
+        ending: list[Lease] = []
+        if not any(self._counts[uid] for uid in version_uids):
+            return ending
+        wanted = set(version_uids)
+        candidates = [held for held in self._held.values() if held.lease.version_uid in wanted and not held.is_retiring]
+        for held in sorted(candidates, key=lambda held: held.running)[:count]:
+            if held.running:
+                self._leave(held)
+                held.is_retiring = True
+            else:
+                ending.append(held.lease)
+                self.drop(held.lease.id)
+        return ending
+
     def put_back(self, lease: Lease, now_s: float) -> Lease | None:
         """Ends the use of a lease by one invocation; one that no longer counts is forgotten.
 
         Returns:
-            The lease again if nobody uses it and there are too many idle ones: then it is no longer held, and must be
-            given back.
+            The lease again if nobody uses it and it is retiring, or there are too many idle ones: then it is no longer
+            held, and must be given back.
         """
         held = self._held.get(lease.id)
         if held is None:
             return None
         self._leave(held)
         held.running -= 1
-        if held.running == 0 and self._idle_count >= self._max_idle:
-            del self._held[lease.id]
+        if held.running == 0 and (held.is_retiring or self._idle_count >= self._max_idle):
+            self._forget(lease.id)
             return lease
         self._enter(held, now_s)
         return None
 
     def drop(self, lease_id: str) -> None:
         """Forgets a lease, which has ended."""
-        held = self._held.pop(lease_id, None)
-        if held is not None:
+        if held := self._held.get(lease_id):
             self._leave(held)
+            self._forget(lease_id)
 
     def drop_host(self, host_address: str) -> int:
         """Forgets the leases on a host, and returns how many they were."""
@@ -120,6 +154,12 @@ class LeasePool:
         """The ids of all held leases."""
         return list(self._held)
 
+    def _forget(self, lease_id: str) -> None:
+        version_uid = self._held.pop(lease_id).lease.version_uid
+        self._counts[version_uid] -= 1
+        if not self._counts[version_uid]:
+            del self._counts[version_uid]
+
     def _use(self, held: _Held) -> None:
         self._leave(held)
         held.running += 1
@@ -128,7 +168,7 @@ class LeasePool:
     def _enter(self, held: _Held, now_s: float) -> None:
         """Enters a lease where it belongs, if it has room."""
         lease = held.lease
-        if held.running >= lease.concurrency:
+        if held.running >= lease.concurrency or held.is_retiring:
             return
         of_version = self._with_room.get(lease.version_uid)
         if of_version is None:

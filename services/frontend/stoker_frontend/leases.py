@@ -1,6 +1,7 @@
 """Containers for invocations: leased, reused while they are warm, and given back when they are not needed."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 from stoker_service.background import Background
@@ -65,17 +66,45 @@ class Leases:
         """A lease with room, in use from now on; None where `wait` has to wait for one."""
         return self._pool.take(version_uid)
 
-    async def wait(self, version: Version, deadline_s: float | None) -> Grant | LoadFailure:
+    async def wait(
+        self, version: Version, deadline_s: float | None, instead: Sequence[Version] = ()
+    ) -> Grant | LoadFailure:
         """Waits for a container of a version, up to the caller's deadline (by the loop's clock).
+
+        Args:
+            version: The version.
+            deadline_s: When the caller stops waiting.
+            instead: Versions of which a container will do as well, should somebody be done with one.
 
         Raises:
             StokerError: SCHEDULER_UNAVAILABLE, DEADLINE_EXCEEDED, NO_CAPACITY, or the scheduler's own.
         """
-        return await self._demands.wait(version, deadline_s)
+        return await self._demands.wait(version, deadline_s, instead)
+
+    def count(self, version_uid: str) -> int:
+        """How many containers of a version are leased."""
+        return self._pool.count(version_uid)
+
+    def use(self, grant: Grant) -> None:
+        """Takes up a lease that is about to be used by one invocation."""
+        self._pool.add(grant.lease)
+        if grant.ttl_s is not None:
+            self._hold_for(grant.ttl_s)
+
+    def adopt(self, grant: Grant) -> None:
+        """Takes up a lease for whoever waits for its version, or for the next invocation."""
+        self._granted(grant)
+
+    def retire(self, version_uids: Sequence[str], count: int) -> None:
+        """Gives so many leases of some versions back, those that are in use as soon as nobody uses them."""
+        for lease in self._pool.retire(version_uids, count):
+            self._return_later(lease, is_broken=False)
 
     def give_back(self, lease: Lease) -> None:
         """Ends the use of a lease; another invocation of the version may have it."""
-        if not self._pool.holds(lease) or self._demands.serve(Grant(lease, Start.WARM)):
+        if not self._pool.holds(lease):
+            return
+        if not self._pool.is_retiring(lease) and self._demands.serve(Grant(lease, Start.WARM)):
             return
         if surplus := self._pool.put_back(lease, asyncio.get_running_loop().time()):
             self._return_later(surplus, is_broken=False)
@@ -98,9 +127,7 @@ class Leases:
             log.warning("leases.lost", host_address=host_address, count=count)
 
     def _granted(self, grant: Grant) -> None:
-        self._pool.add(grant.lease)
-        if grant.ttl_s is not None:
-            self._hold_for(grant.ttl_s)
+        self.use(grant)
         if not self._demands.serve(grant):
             self.give_back(grant.lease)
             return

@@ -7,10 +7,29 @@ I/O or clock.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple
 
 MAX_FUNCTIONS = 10_000
 MAX_QUALIFIERS_PER_FUNCTION = 256
+
+
+class RolloverRule(IntEnum):
+    """Why a version before the one that is asked for answers, or does not. The values are `stoker.v1.RolloverRule`."""
+
+    UNKNOWN = 0
+    SERVED_WHILE_LOADING = 1
+    SERVED_WHILE_FAILING = 2
+    WAITED_BY_POLICY = 3
+    WAITED_AS_STALE = 4
+    WAITED_AS_DIFFERENT = 5
+    WAITED_AS_ROLLED_BACK = 6
+    WAITED_AS_NONE_FREE = 7
+
+    @classmethod
+    def _missing_(cls, value: object) -> "RolloverRule":
+        """A rule that only a newer codestore knows."""
+        return cls.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +43,23 @@ class Version:
     """All that a host needs to run it, in the codestore's encoding."""
     concurrency: int = 1
     """How many invocations one container runs at once."""
+    previous: "tuple[Previous, ...]" = ()
+    """What the alias by which it was found pointed to before, the last one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """A version that an alias pointed to before another."""
+
+    version: Version
+    until_s: float
+    """Until when it may answer for the other, by the loop's clock; while that fails to load it may for longer."""
+    hindrance: RolloverRule | None = None
+    """Why it may not at all."""
+    differing_fields: tuple[str, ...] = ()
+    """In what callers can see that it is not the other."""
+    is_needed: bool = False
+    """Whether an alias still points to it."""
 
 
 @dataclass(frozen=True, slots=True)

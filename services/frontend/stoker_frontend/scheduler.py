@@ -13,6 +13,7 @@ from stoker_frontend.concurrency import Usage
 from stoker_frontend.lease_pool import Lease
 from stoker_frontend.lease_source import Grant, LoadFailure, Renewal
 from stoker_frontend.logs import HostAddress
+from stoker_frontend.rollover import replaced
 from stoker_frontend.routes import Version
 from stoker_frontend.runs import Start
 from stoker_frontend.wire import failure_from_proto
@@ -42,12 +43,34 @@ class Scheduler:
         Raises:
             StokerError: The scheduler's own, or as gRPC makes them when it is away.
         """
-        spec = codestore_pb2.VersionSpec.FromString(version.spec)
-        request = capacity_pb2.AcquireContainerRequest(spec=spec, holder=self._holder)
+        return self._answer(version, await self._acquire(version, wait_s))
+
+    async def acquire_in_background(self, version: Version, wait_s: float) -> Grant | LoadFailure:
+        """Leases a container for which nobody waits, since another version answers meanwhile; raises as `acquire`."""
+        return self._answer(version, await self._acquire(version, wait_s, in_background=True))
+
+    async def acquire_idle(self, version: Version) -> Grant | None:
+        """Leases a container that is idle now; None where there is none; raises as `acquire`."""
+        response = await self._acquire(version, ANSWER_S, only_idle=True)
+        answer = self._answer(version, response) if response.HasField("lease") else None
+        return answer if isinstance(answer, Grant) else None
+
+    async def _acquire(
+        self, version: Version, wait_s: float, *, only_idle: bool = False, in_background: bool = False
+    ) -> capacity_pb2.AcquireContainerResponse:
+        request = capacity_pb2.AcquireContainerRequest(
+            spec=codestore_pb2.VersionSpec.FromString(version.spec),
+            holder=self._holder,
+            replaces=replaced(version),
+            only_idle=only_idle,
+            in_background=in_background,
+        )
         try:
-            response = await self._capacity.AcquireContainer(request, timeout=wait_s, wait_for_ready=True)
+            return await self._capacity.AcquireContainer(request, timeout=wait_s, wait_for_ready=True)
         except grpc.aio.AioRpcError as failure:
             raise error_from_rpc(failure) from failure
+
+    def _answer(self, version: Version, response: capacity_pb2.AcquireContainerResponse) -> Grant | LoadFailure:
         if response.HasField("load_error"):
             return LoadFailure(failure_from_proto(response.load_error), Start(response.start), response.init_ms)
         lease = response.lease

@@ -14,7 +14,7 @@ from stoker_service.metadata import Context
 from stoker_frontend.authentication import Authentication
 from stoker_frontend.codestore import Codestore
 from stoker_frontend.concurrency import Concurrency, Standing
-from stoker_frontend.invocations import Answered, Invocation, Invocations
+from stoker_frontend.invocations import Answered, Invocation, Invocations, RolloverEffect
 from stoker_frontend.logs import DEFAULT_LIMIT, LogLine, Logs
 from stoker_frontend.routes import RouteKey
 from stoker_frontend.routing import DEFAULT_QUALIFIER
@@ -160,6 +160,15 @@ def _invoke_response(answered: Answered) -> invocations_pb2.InvokeResponse:
         vm=lease.vm if lease else "",
         host=lease.host if lease else "",
         log_tail=finished.log_tail,
+        rollover=_rollover_effect(answered.rollover) if answered.rollover else None,
+    )
+
+
+def _rollover_effect(effect: RolloverEffect) -> invocations_pb2.RolloverEffect:
+    return invocations_pb2.RolloverEffect(
+        target_version=effect.target.number,
+        rule=invocations_pb2.RolloverRule.ValueType(effect.rule),
+        differing_fields=effect.differing_fields,
     )
 
 
