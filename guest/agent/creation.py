@@ -40,12 +40,13 @@ async def make_container(
         CrunFailed: It can't be made.
     """
     bundle = mounts.CONTAINERS / spec.id
-    window = bundle / "code"
+    windows = mounts.Windows(bundle / "code", bundle / "layers")
     cgroup = Cgroup(spec.id)
     bundle.mkdir()
     resources.callback(remove_bundle, bundle)
-    mounts.make_window(window)
-    resources.callback(mounts.remove_window, window)
+    for window in (windows.code, windows.layers):
+        mounts.make_window(window)
+        resources.callback(mounts.remove_window, window)
     resources.callback(cgroup.remove)
     resources.push_async_callback(_delete, crun, spec.id, bundle)
     with ExitStack() as theirs:
@@ -61,10 +62,10 @@ async def make_container(
         pid, end = await crun.run(
             spec.id,
             bundle,
-            config(spec, str(mounts.CONTAINER_ROOT), str(window), cgroup.path, os.uname().machine),
+            config(spec, str(mounts.CONTAINER_ROOT), windows, cgroup.path, os.uname().machine),
             {0: null, 1: stdout[1], 2: stderr[1], CHANNEL_FILE: other.fileno()},
         )
-    return Container(spec, pid, window, cgroup, channel, output, resources), end
+    return Container(spec, pid, windows, cgroup, channel, output, resources), end
 
 
 def _pipe(user_id: int, theirs: ExitStack) -> tuple[int, int]:

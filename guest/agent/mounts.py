@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 STATE = Path("/run/stoker")
@@ -58,6 +60,14 @@ def mount_share(tag: str, directory: Path, *, is_read_only: bool) -> None:
         _mount(tag, directory, "virtiofs", MS_NOSUID | MS_NODEV | (MS_RDONLY if is_read_only else 0))
 
 
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The directories over which a container gets what it has not had from the beginning."""
+
+    code: Path
+    layers: Path
+
+
 def make_window(directory: Path) -> None:
     """Makes a directory a mount point of its own whose later mounts show up wherever it is bound to."""
     directory.mkdir()
@@ -85,6 +95,20 @@ def show_in_window(source: Path, window: Path) -> None:
         os.close(tree)
 
 
+def stack_in_window(layers: Sequence[Path], window: Path) -> None:
+    """Shows directories as one, read-only, in a window; each over those before it.
+
+    Raises:
+        OSError: One isn't there, or they can't be stacked.
+    """
+    if len(layers) == 1:
+        show_in_window(layers[0], window)
+        return
+    # overlayfs has the uppermost first. Paths are checked: none has a character that means something here.
+    stacked = ":".join(str(layer) for layer in reversed(layers))
+    _mount("overlay", window, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, f"lowerdir={stacked}")
+
+
 def resize_tmpfs(mount_point: str, size_mib: int) -> None:
     """Changes the size of a tmpfs, which may be mounted in another mount namespace alone.
 
@@ -107,9 +131,9 @@ def remove_window(directory: Path) -> None:
     directory.rmdir()
 
 
-def _mount(source: str, target: Path, filesystem: str | None, flags: int) -> None:
+def _mount(source: str, target: Path, filesystem: str | None, flags: int, options: str = "") -> None:
     kind = None if filesystem is None else filesystem.encode()
-    if _libc.mount(source.encode(), bytes(target), kind, ctypes.c_ulong(flags), None):
+    if _libc.mount(source.encode(), bytes(target), kind, ctypes.c_ulong(flags), options.encode() or None):
         raise _error(f"{source} at {target}")
 
 

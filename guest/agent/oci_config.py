@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent import identity, seccomp
+from agent.mounts import Windows
 
 IDS_PER_CONTAINER = 65536
 FIRST_ID = 100_000
@@ -21,6 +22,7 @@ BACKGROUND_CPU_WEIGHT = 10
 
 MEBIBYTE = 1024 * 1024
 CODE = "/var/task"
+LAYERS = "/opt"
 HOME = "/tmp"  # noqa: S108 - in the container, which has it for itself
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - as above
 
@@ -73,13 +75,13 @@ class ContainerSpec:
         return self.first_id + USER
 
 
-def config(spec: ContainerSpec, root: str, window: str, cgroup: str, machine: str) -> dict[str, Any]:
+def config(spec: ContainerSpec, root: str, windows: Windows, cgroup: str, machine: str) -> dict[str, Any]:
     """The configuration of a container, after the OCI runtime specification.
 
     Args:
         spec: The container.
         root: The directory that is its root.
-        window: The directory over which its code will be mounted.
+        windows: The directories over which its code and its layers will be mounted.
         cgroup: Its control group, below the mount point.
         machine: As `uname -m` names it.
     """
@@ -88,7 +90,7 @@ def config(spec: ContainerSpec, root: str, window: str, cgroup: str, machine: st
         "ociVersion": "1.0.2",
         "root": {"path": root, "readonly": True},
         "hostname": spec.id,
-        "mounts": _mounts(spec, window),
+        "mounts": _mounts(spec, windows),
         "process": {
             "terminal": False,
             "user": {"uid": USER, "gid": USER},
@@ -143,7 +145,7 @@ def _limits(spec: ContainerSpec) -> dict[str, str]:
     }
 
 
-def _mounts(spec: ContainerSpec, window: str) -> list[dict[str, Any]]:
+def _mounts(spec: ContainerSpec, windows: Windows) -> list[dict[str, Any]]:
     shared_mib = shared_memory_mib(spec.tmp_mib)
     return [
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
@@ -152,7 +154,8 @@ def _mounts(spec: ContainerSpec, window: str) -> list[dict[str, Any]]:
         _mount(SHARED_MEMORY, "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={shared_mib}m"),
         _mount(HOME, "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777", f"size={spec.tmp_mib}m"),
         _mount("/etc/machine-id", "bind", str(identity.MACHINE_ID), "bind", "ro", "nosuid", "nodev", "noexec"),
-        _mount(CODE, "bind", window, "rbind", "rslave", "ro", "nosuid", "nodev"),
+        _mount(CODE, "bind", str(windows.code), "rbind", "rslave", "ro", "nosuid", "nodev"),
+        _mount(LAYERS, "bind", str(windows.layers), "rbind", "rslave", "ro", "nosuid", "nodev"),
     ]
 
 

@@ -34,7 +34,15 @@ class Runtime:
     process: Process
     code: Path
 
-    async def load(self, handler: str = "main.handler", concurrency: int = 1, **environment: str) -> Message:
+    async def load(
+        self,
+        handler: str = "main.handler",
+        concurrency: int = 1,
+        layers: str = "",
+        *,
+        has_port: bool = False,
+        **environment: str,
+    ) -> Message:
         """Has it load the handler."""
         await self.channel.send(
             {
@@ -48,6 +56,8 @@ class Runtime:
                 "memory_limit_mib": 128,
                 "log_stream": "hello/7/c-1",
                 "concurrency": concurrency,
+                "has_port": has_port,
+                "layers": layers,
             }
         )
         return await self.channel.receive()

@@ -1,12 +1,16 @@
 """What crun is told of a container."""
 
 import json
+from pathlib import Path
 
 import pytest
 from agent import seccomp
+from agent.mounts import Windows
 from agent.oci_config import ContainerSpec, config
 from hypothesis import given
 from hypothesis import strategies as st
+
+WINDOWS = Windows(Path("/run/stoker/containers/c/code"), Path("/run/stoker/containers/c/layers"))
 
 specs = st.builds(
     ContainerSpec,
@@ -19,7 +23,7 @@ specs = st.builds(
 
 
 def made(spec: ContainerSpec) -> "dict[str, object]":
-    return config(spec, "/run/stoker/root", "/run/stoker/containers/c/code", "/stoker/c", "x86_64")
+    return config(spec, "/run/stoker/root", WINDOWS, "/stoker/c", "x86_64")
 
 
 @given(specs)

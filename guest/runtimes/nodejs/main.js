@@ -4,6 +4,7 @@
 // function that uses too much is always killed by the container's limit, and told apart from one that aborts.
 'use strict';
 
+const Module = require('node:module');
 const { Channel } = require('./channel.js');
 const { Context } = require('./context.js');
 const { describe, printToLog } = require('./failures.js');
@@ -32,7 +33,16 @@ async function load(message) {
   reseed();
   collectOften(message.memory_limit_mib);
   process.chdir(message.code);
+  findLayers(message.layers ?? '');
   return findHandler(message.code, message.handler);
+}
+
+// Makes modules of layers found, and their commands.
+function findLayers(layers) {
+  if (layers === '') return;
+  process.env.PATH = [process.env.PATH, `${layers}/bin`].filter(Boolean).join(':');
+  process.env.NODE_PATH = [process.env.NODE_PATH, `${layers}/nodejs/node_modules`].filter(Boolean).join(':');
+  Module._initPaths();
 }
 
 async function invoke(handler, loaded, message, payload, signal = new AbortController().signal) {

@@ -50,6 +50,8 @@ class Code:
     """The size of its `/tmp` from now on, in MiB; 0 leaves it as it is."""
     concurrency: int = 1
     """How many invocations it runs at once."""
+    layers: tuple[str, ...] = ()
+    """Directories in that share that the container sees together at `/opt`, each over those before it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from stoker_hostagent.blanks import Blanks
 from stoker_hostagent.code_cache import CodeCache
+from stoker_hostagent.code_uses import uses_of
 from stoker_hostagent.containers import Container, ContainerGoneReason, Containers
 from stoker_hostagent.leases import LeaseFile
 from stoker_hostagent.log_store import LogStore
@@ -39,7 +40,8 @@ class ContainerEvents:
     def container_gone(self, container: Container, reason: ContainerGoneReason) -> None:
         """Reports it, and lets go of its lease and code."""
         self._leases.note(container.id, None)
-        self._code.release(container.id)
+        for user, _ in uses_of(container.id, container.version):
+            self._code.release(user)
         self._reports.container_gone(container, reason)
         self._room_changed(container.vm)
 

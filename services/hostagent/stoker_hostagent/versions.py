@@ -5,6 +5,15 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """What a version finds in `/opt`."""
+
+    artifact_sha256: str
+    artifact_size_bytes: int
+    """The size of its artifact, packed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """A version of a function, with all that a container needs to run it."""
 
@@ -25,3 +34,5 @@ class Version:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     concurrency: int = 1
     """How many invocations one container runs at once."""
+    layers: tuple[Layer, ...] = ()
+    """Each over those before it."""

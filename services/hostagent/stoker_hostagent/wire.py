@@ -11,7 +11,7 @@ from stoker_hostagent.containers import Container, ContainerState, Start
 from stoker_hostagent.guest_messages import Failure
 from stoker_hostagent.leases import Lease
 from stoker_hostagent.runs import Finished, NotRun, Order
-from stoker_hostagent.versions import Version
+from stoker_hostagent.versions import Layer, Version
 from stoker_hostagent.vm import Shape, Vm, VmState
 
 _RUNTIMES = {versions_pb2.RUNTIME_PYTHON3: "python3", versions_pb2.RUNTIME_NODEJS: "nodejs"}
@@ -48,6 +48,7 @@ def version_from_spec(spec: codestore_pb2.VersionSpec) -> Version:
         tmp_mib=spec.tmp_mib,
         environment=dict(spec.environment),
         concurrency=spec.concurrency or 1,
+        layers=tuple(Layer(layer.artifact_sha256, layer.artifact_size_bytes) for layer in spec.layers),
     )
 
 
@@ -67,6 +68,12 @@ def spec_from_version(version: Version) -> codestore_pb2.VersionSpec:
         tmp_mib=version.tmp_mib,
         environment=version.environment,
         concurrency=version.concurrency,
+        layers=[
+            codestore_pb2.LayerSpec(
+                artifact_sha256=layer.artifact_sha256, artifact_size_bytes=layer.artifact_size_bytes
+            )
+            for layer in version.layers
+        ],
     )
 
 
