@@ -29,10 +29,10 @@ class SchedulerClient:
         self._fleet = fleet_pb2_grpc.FleetServiceStub(channel)
 
     def acquire(
-        self, spec: codestore_pb2.VersionSpec, holder: str = "f1", wait_s: float = WAIT_S
+        self, spec: codestore_pb2.VersionSpec, holder: str = "f1", wait_s: float = WAIT_S, **more: Any
     ) -> "grpc.aio.UnaryUnaryCall[Any, capacity_pb2.AcquireContainerResponse]":
         """Asks for a container, at once; the call can be awaited or cancelled."""
-        request = capacity_pb2.AcquireContainerRequest(spec=spec, holder=holder)
+        request = capacity_pb2.AcquireContainerRequest(spec=spec, holder=holder, **more)
         return self._capacity.AcquireContainer(request, timeout=wait_s, wait_for_ready=True)
 
     async def refusal(self, spec: codestore_pb2.VersionSpec, wait_s: float = WAIT_S) -> StokerError:

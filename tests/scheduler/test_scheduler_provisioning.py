@@ -233,3 +233,16 @@ async def test_code_that_cannot_be_loaded_is_not_tried_all_the_time() -> None:
         for _ in range(20):
             await scheduler.usage()
         assert host.count("create_container") == 1
+
+
+def test_a_new_versions_containers_go_where_the_old_ones_are() -> None:
+    kept = Kept(4096)
+    put_vm(kept.fleet, "vm-tight", tenant="acme")
+    put_container(kept.fleet, "c-other", "vm-tight", Version("o", "acme", "other", 1, "a" * 64, 300), LEASED)
+    put_vm(kept.fleet, "vm-old", tenant="acme")
+    put_container(kept.fleet, "c-1", "vm-old", a_version(1), LEASED)
+    kept.target(v1=1)
+    kept.plan()
+    kept.target(v2=1)
+    [made] = kept.plan().make
+    assert made.vm == "vm-old"

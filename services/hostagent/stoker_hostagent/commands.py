@@ -121,7 +121,13 @@ class Commands:
             case "create_container":
                 create = command.create_container
                 lease = lease_from(create.lease_id, create.holder)
-                created = await self._life.create(create.container, create.vm, version_from_spec(create.spec), lease)
+                created = await self._life.create(
+                    create.container,
+                    create.vm,
+                    version_from_spec(create.spec),
+                    lease,
+                    is_in_background=create.in_background,
+                )
                 return hosts_pb2.CommandResult(
                     command_id=command.command_id,
                     init_ms=created.init_ms,

@@ -12,7 +12,8 @@ from stoker_service.errors import StokerError
 from stoker_hostagent import errors, labels, shares, tracing
 from stoker_hostagent.activity import Activity
 from stoker_hostagent.blanks import BlankGuest, Blanks, is_blank
-from stoker_hostagent.code_cache import Artifact, CodeCache
+from stoker_hostagent.code_cache import CodeCache
+from stoker_hostagent.code_uses import uses_of
 from stoker_hostagent.containers import Container, ContainerGoneReason, Containers, ContainerState, Start
 from stoker_hostagent.guest_messages import Code, Failure, FunctionIdentity, Invocation, InvokeResult, Loaded
 from stoker_hostagent.leases import Lease
@@ -100,10 +101,13 @@ class ContainerLife:
         self._load_s = load_s
         self._ends: dict[str, asyncio.Task[None]] = {}
 
-    async def create(self, container_id: str, vm_id: str, version: Version, lease: Lease | None) -> Created:
+    async def create(
+        self, container_id: str, vm_id: str, version: Version, lease: Lease | None, *, is_in_background: bool = False
+    ) -> Created:
         """Gives a version a container in a VM of its tenant: a blank one that gets the code, else a new one.
 
-        A container of that id that is there and has the version loaded will do.
+        A container of that id that is there and has the version loaded will do. One that is made in the background
+        leaves the processor to others until it gets its code.
 
         Raises:
             StokerError: CONTAINER_EXISTS, VM_NOT_OF_TENANT, CONTAINER_LOST, the code cache's or the guest's; nothing
@@ -123,7 +127,7 @@ class ContainerLife:
         is_made = False
         try:
             with self._activity.under_way(vm_id):
-                start, failure = await self._make(container_id, vm_id, version)
+                start, failure = await self._make(container_id, vm_id, version, is_in_background=is_in_background)
             if failure is None:
                 self._containers.set_state(container_id, ContainerState.LOADED)
             else:
@@ -145,10 +149,13 @@ class ContainerLife:
         )
         return Created(init_ms, start, failure)
 
-    async def _make(self, container_id: str, vm_id: str, version: Version) -> tuple[Start, Failure | None]:
+    async def _make(
+        self, container_id: str, vm_id: str, version: Version, *, is_in_background: bool
+    ) -> tuple[Start, Failure | None]:
         blank = await self._blanks.take(vm_id, version.runtime)
         if blank is None:
-            await _both(self._hold(container_id, version), self._create_blank(container_id, vm_id, version))
+            creating = self._create_blank(container_id, vm_id, version, is_in_background=is_in_background)
+            await _all(self._hold(container_id, version), creating)
             return Start.COLD, await self._load(container_id, container_id, vm_id, version)
         try:
             await self._hold(container_id, version)
@@ -159,12 +166,18 @@ class ContainerLife:
 
     async def _hold(self, container_id: str, version: Version) -> None:
         with tracing.span("code.hold"):
-            await self._code.hold(container_id, artifact_of(version))
+            await _all(*(self._code.hold(user, artifact) for user, artifact in uses_of(container_id, version)))
 
-    async def _create_blank(self, container_id: str, vm_id: str, version: Version) -> None:
+    async def _create_blank(self, container_id: str, vm_id: str, version: Version, *, is_in_background: bool) -> None:
         with tracing.span("guest.create_container"):
             guest = self._machines.guest(vm_id)
-            await guest.create_container(container_id, version.runtime, version.memory_mib, version.tmp_mib)
+            await guest.create_container(
+                container_id,
+                version.runtime,
+                version.memory_mib,
+                version.tmp_mib,
+                is_in_background=is_in_background,
+            )
 
     async def _load(self, blank: str, container_id: str, vm_id: str, version: Version) -> Failure | None:
         identity = FunctionIdentity(version.tenant, version.function, version.number, version.memory_mib)
@@ -180,6 +193,7 @@ class ContainerLife:
             memory_mib=version.memory_mib,
             tmp_mib=version.tmp_mib,
             concurrency=version.concurrency,
+            layers=tuple(layer.artifact_sha256 for layer in version.layers),
         )
         with tracing.span("guest.load"):
             loaded = await self._machines.guest(vm_id).load_code(blank, code)
@@ -241,7 +255,8 @@ class ContainerLife:
                 if version is None or version.tenant != vm.tenant or self._containers.find(found.id):
                     await guest.destroy_container(found.id)
                     continue
-                self._code.use(found.id, artifact_of(version))
+                for user, artifact in uses_of(found.id, version):
+                    self._code.use(user, artifact)
                 adopted = Container(found.id, vm.id, version, ContainerState.LOADED)
                 self._containers.add(adopted, leases.get(found.id))
                 log.info("container.adopted", container=found.id, vm=vm.id, function=version.function)
@@ -257,20 +272,15 @@ class ContainerLife:
             log.warning("vm.not_destroyed", vm=vm_id, reason=error.reason)
 
 
-def artifact_of(version: Version) -> Artifact:
-    """The code of a version."""
-    return Artifact(version.tenant, version.artifact_sha256, version.artifact_size_bytes)
-
-
 def _is_ready_for(vm: Vm, vm_id: str, tenant: str) -> bool:
     return vm.id == vm_id and vm.state is VmState.ACTIVE and vm.tenant == tenant
 
 
-async def _both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:
-    """Does two things at the same time; where one fails the other is cancelled, and the error raised as it is."""
+async def _all(*doing: Coroutine[Any, Any, None]) -> None:
+    """Does things at the same time; where one fails the others are cancelled, and the error raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(first)
-            group.create_task(second)
+            for each in doing:
+                group.create_task(each)
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures

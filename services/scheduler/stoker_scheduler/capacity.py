@@ -18,6 +18,7 @@ from stoker_scheduler.keep_alive import Ending
 from stoker_scheduler.lease_keeper import LeaseKeeper
 from stoker_scheduler.limits import Admission
 from stoker_scheduler.machines import Container, Demand, FunctionKey
+from stoker_scheduler.replacing import Replacing
 from stoker_scheduler.vms import Vms
 from stoker_scheduler.waiting import Ticket
 
@@ -47,6 +48,7 @@ class Capacity:
         containers: Containers,
         background: Background,
         admission: Admission,
+        replacing: Replacing,
         limits: Limits,
         clock: Callable[[], float],
     ) -> None:
@@ -58,6 +60,7 @@ class Capacity:
         self._containers = containers
         self._background = background
         self._admission = admission
+        self._replacing = replacing
         self._limits = limits
         self._clock = clock
         self._callers = Callers()
@@ -73,7 +76,9 @@ class Capacity:
         """
         if self._is_stopping:
             raise errors.stopping()
-        room = self._admission.room(demand.version)
+        room = self._admission.room(
+            demand.version, self._leases.held_of(demand.holder, demand.replaces, demand.version)
+        )
         ticket = self._waiting.join(demand, self._clock())
         self._admission.admit(ticket, room)
         answer = self._callers.add(ticket)
@@ -95,6 +100,16 @@ class Capacity:
             late = self._callers.remove(ticket)
             if isinstance(late, Grant) and not is_answered:
                 self._leases.release(late.lease.id)
+
+    async def acquire_idle(self, demand: Demand, wait_s: float | None) -> Answer | None:
+        """Leases a container that is idle now; None where there is none.
+
+        Raises:
+            StokerError: As `acquire`.
+        """
+        if self._fleet.lists.idle_of_version(demand.version.uid) is None:
+            return None
+        return await self.acquire(demand, wait_s)
 
     async def provide(self, container: Container) -> bool:
         """Makes a container that the fleet has as being created, for nobody; returns whether it was made.
@@ -159,7 +174,10 @@ class Capacity:
         _log_placed(how, container)
         lease_id, holder = secrets.token_hex(16), ticket.demand.holder
         try:
-            made = await self._containers.make(container, lease_id, holder)
+            # Others that wait for the version by now get the container too.
+            made = await self._containers.make(
+                container, lease_id, holder, is_in_background=ticket.demand.is_in_background
+            )
         except CommandFailed as failure:
             # Another container may have served it by now.
             if ticket in self._waiting:
@@ -199,6 +217,7 @@ class Capacity:
             self._come_back(ticket, CommandFailed("CONTAINER_LOST", f"{container.id} ended as it was leased"))
             return
         self._admission.settle(ticket)
+        self._replacing.granted(ticket.demand)
         host = self._fleet.host(lease.host)
         _log_leased(start, container, lease.host, lease.holder)
         if not self._callers.answer(ticket, Grant(lease, self._leases.ttl_s, container.vm, host, start, init_ms)):

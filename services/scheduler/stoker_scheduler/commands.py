@@ -38,6 +38,8 @@ class CreateContainer:
     version: Version
     lease_id: str
     holder: str
+    is_in_background: bool = False
+    """Whether nobody waits for it, so that what runs in the VM comes first."""
 
 
 @dataclass(frozen=True, slots=True)

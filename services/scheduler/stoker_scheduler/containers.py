@@ -46,7 +46,9 @@ class Containers:
         self._gone_early: set[str] = set()
         """Those of them that are gone already."""
 
-    async def make(self, container: Container, lease_id: str = "", holder: str = "") -> Done | LoadFailure:
+    async def make(
+        self, container: Container, lease_id: str = "", holder: str = "", *, is_in_background: bool = False
+    ) -> Done | LoadFailure:
         """Makes a container that the fleet has as being created, first its VM if need be.
 
         One that could not be made, or whose code could not be loaded, is in the fleet no more.
@@ -60,7 +62,9 @@ class Containers:
         except CommandFailed:
             self._remove(container.id)
             raise
-        command = CreateContainer(container.id, container.vm, container.version, lease_id, holder)
+        command = CreateContainer(
+            container.id, container.vm, container.version, lease_id, holder, is_in_background=is_in_background
+        )
         self._making.add(container.id)
         try:
             with tracer().start_as_current_span("container.create"):

@@ -23,6 +23,7 @@ from stoker_scheduler.leases import LeaseTable
 from stoker_scheduler.limits import Admission, TenantLimits, Usage
 from stoker_scheduler.machines import Shape
 from stoker_scheduler.provisioning import Provisioning
+from stoker_scheduler.replacing import Replacing
 from stoker_scheduler.reports import Reports
 from stoker_scheduler.targets import Targets
 from stoker_scheduler.upkeep import Policies, Upkeep
@@ -80,7 +81,8 @@ def start_core(settings: SchedulerSettings, tasks: Background, new_id: Callable[
     tenant_limits = TenantLimits(settings.tenant_invocations, settings.tenant_invocations_of)
     admission = Admission(usage, tenant_limits, lambda function: targets.of(function).maximum)
     limits = Limits(settings.max_wait_s, settings.max_attempts, recovered_s)
-    capacity = Capacity(dispatcher, keeper, vms, containers, tasks, admission, limits, clock)
+    replacing = Replacing()
+    capacity = Capacity(dispatcher, keeper, vms, containers, tasks, admission, replacing, limits, clock)
     provisioning = Provisioning(dispatcher, targets)
     upkeep = Upkeep(
         dispatcher,
@@ -89,7 +91,7 @@ def start_core(settings: SchedulerSettings, tasks: Background, new_id: Callable[
         containers,
         capacity,
         tasks,
-        policies=Policies(keep_alive, settings.vm_idle_s, _pool_policy(settings), targets, provisioning),
+        policies=Policies(keep_alive, replacing, settings.vm_idle_s, _pool_policy(settings), targets, provisioning),
         timeouts=timeouts,
         clock=clock,
     )

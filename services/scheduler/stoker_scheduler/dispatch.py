@@ -5,7 +5,7 @@ count on the same memory or container, and returns what is to be done about it i
 that what has changed since the last round can serve, so its cost does not grow with the number of those that wait.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -132,12 +132,12 @@ class Dispatcher:
         self.waiting.leave(ticket)
         return self._hand(ticket, container, now_s)
 
-    def provision(self, version: Version, now_s: float) -> Container | Ending | None:
-        """Begins another container of a version that is to be kept loaded.
+    def provision(self, version: Version, now_s: float, replaces: Collection[str] = ()) -> Container | Ending | None:
+        """Begins another container of a version that is to be kept loaded, in the place of others or of none.
 
         Where there is no room for it now it returns what ends to make some, or None where none can be made.
         """
-        placement = place_new(version, self.fleet)
+        placement = place_new(version, self.fleet, replaces)
         if isinstance(placement, AddContainer | AssignVm | CreateVm):
             return self._begin(version, placement, now_s, is_provisioned=True)
         ending = Eviction(self.fleet).room_for(Demand(version, ""))
@@ -236,7 +236,7 @@ class Dispatcher:
 
     def _make(self, ticket: Ticket, now_s: float) -> Make:
         version = ticket.demand.version
-        placement = place_new(version, self.fleet)
+        placement = place_new(version, self.fleet, ticket.demand.replaces)
         if not isinstance(placement, AddContainer | AssignVm | CreateVm):
             raise AssertionError(f"there was room for {version.memory_mib} MiB, and then there was none")
         self._wanted(version, now_s)

@@ -1,6 +1,6 @@
 """Leases granted, prolonged and ended, with what that means for their containers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import structlog
@@ -8,7 +8,7 @@ import structlog
 from stoker_scheduler.containers import Containers
 from stoker_scheduler.fleet import Fleet
 from stoker_scheduler.leases import Lease, LeaseTable
-from stoker_scheduler.machines import Container, ContainerState, FunctionKey
+from stoker_scheduler.machines import Container, ContainerState, FunctionKey, Version
 
 log = structlog.get_logger()
 
@@ -99,6 +99,16 @@ class LeaseKeeper:
         log.info("lease.revoked", lease=lease.id, container=container.id, holder=lease.holder)
         self._containers.unlease(container.id)
         self._draining[container.id] = (self._clock() + container.version.timeout_s, lease)
+
+    def held_of(self, holder: str, version_uids: Collection[str], version: Version) -> int:
+        """How many invocations a holder's leases of some versions of a function allow."""
+        if not version_uids:
+            return 0
+        held = 0
+        for container in self._fleet.lists.of_function(version.key):
+            if container.version.uid in version_uids and (lease := self._leases.of_container(container.id)):
+                held += lease.concurrency * (lease.holder == holder)
+        return held
 
     def revoke_excess(self, function: FunctionKey, maximum: int) -> None:
         """Revokes the newest leases of a function whose maximum was lowered, so that they keep within it."""

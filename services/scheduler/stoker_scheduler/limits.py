@@ -68,18 +68,23 @@ class Admission:
         self._maximum = maximum
         self._admitted: dict[Ticket, int] = {}
 
-    def room(self, version: Version) -> int:
+    def room(self, version: Version, replaced: int = 0) -> int:
         """How many invocations a lease for one more demand would allow, at least 1.
+
+        Args:
+            version: What is wanted.
+            replaced: How many invocations may run under leases that end when this one is there. For as long as their
+                last invocations take, both may run.
 
         Raises:
             StokerError: FUNCTION_CONCURRENCY, TENANT_CONCURRENCY.
         """
         maximum = self._maximum(version.key)
-        of_function = maximum - self._usage.of_function(version.key) if maximum else version.concurrency
+        of_function = maximum - self._usage.of_function(version.key) + replaced if maximum else version.concurrency
         if of_function < 1:
             raise errors.function_limit(version.function, maximum)
         limit = self._tenants.of(version.tenant)
-        of_tenant = limit - self._usage.of_tenant(version.tenant)
+        of_tenant = limit - self._usage.of_tenant(version.tenant) + replaced
         if of_tenant < 1:
             raise errors.tenant_limit(version.tenant, limit)
         return min(version.concurrency, of_function, of_tenant)

@@ -128,3 +128,7 @@ class Demand:
     version: Version
     holder: str
     """Who wants it: a frontend."""
+    replaces: tuple[str, ...] = ()
+    """The uids of versions that it takes the place of and that nothing else needs."""
+    is_in_background: bool = False
+    """Whether nobody waits for it, since another version answers meanwhile."""

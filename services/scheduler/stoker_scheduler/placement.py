@@ -3,15 +3,16 @@
 The order of the search is the product:
 
 1. an idle container that has the version loaded;
-2. a VM of the tenant that has room, and whose host has the code already;
-3. a VM of the tenant that has room;
-4. a VM of the warming pool, which is the tenant's from then on;
-5. a VM that still boots: the tenant's own, then one that is meant for the warming pool;
-6. a new VM.
+2. a VM that has room and a container of a version that this one takes the place of;
+3. a VM of the tenant that has room, and whose host has the code already;
+4. a VM of the tenant that has room;
+5. a VM of the warming pool, which is the tenant's from then on;
+6. a VM that still boots: the tenant's own, then one that is meant for the warming pool;
+7. a new VM.
 
 Where nothing of that is to be had now the demand waits, and where no connected host could ever hold it, it is refused.
 
-Ties within one step of 2 to 4 go to a VM that has a blank container of the version's runtime which nobody is to get
+Ties within one step of 2 to 5 go to a VM that has a blank container of the version's runtime which nobody is to get
 yet, since that only has to load the code; then to the VM (or host) with the least free memory that still fits, so that
 whole VMs fall idle and can be released; then to the least id, so that a decision can be repeated.
 
@@ -23,13 +24,17 @@ Everything here is a function of its arguments, and each step is one look-up in 
 with the logarithm of the number of VMs.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
 
 from stoker_scheduler.fleet import Fleet
-from stoker_scheduler.machines import Demand, Shape, Version
+from stoker_scheduler.machines import Demand, Shape, Version, VmState
 
 MAX_VM_MEMORY_MIB = 262_144
 """The largest VM that a host can be asked for."""
+LOOKED_AT = 256
+"""How many of a function's containers are looked at for one that is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +91,20 @@ def place(demand: Demand, fleet: Fleet) -> Placement:
     """
     if container := fleet.lists.idle_of_version(demand.version.uid):
         return UseContainer(container)
-    return place_new(demand.version, fleet)
+    return place_new(demand.version, fleet, demand.replaces)
 
 
-def place_new(version: Version, fleet: Fleet) -> NewPlacement:
-    """Chooses where another container of a version is made, as `place` does where none is idle."""
+def place_new(version: Version, fleet: Fleet, replaces: Collection[str] = ()) -> NewPlacement:
+    """Chooses where another container of a version is made, as `place` does where none is idle.
+
+    Args:
+        version: The version.
+        fleet: The fleet.
+        replaces: The uids of versions that it takes the place of.
+    """
     blank = 1 << version.runtime
+    if replaces and (vm := beside_replaced(version, fleet, replaces)):
+        return AddContainer(vm)
     if vm := fleet.room.vm_with_artifact(version.tenant, version.artifact_sha256, version.memory_mib, blank):
         return AddContainer(vm)
     if vm := fleet.room.vm_of_tenant(version.tenant, version.memory_mib, blank):
@@ -103,6 +116,24 @@ def place_new(version: Version, fleet: Fleet) -> NewPlacement:
     if vm := fleet.room.booting_warming_vm(version.memory_mib):
         return AssignVm(vm)
     return _on_new_vm(version.memory_mib, fleet)
+
+
+def beside_replaced(version: Version, fleet: Fleet, replaces: Collection[str]) -> str | None:
+    """The best VM with room among those that have a container of a version that this one takes the place of.
+
+    So the old and the new one share what their VM has of the tenant's code, and no other VM is begun for a while in
+    which there are both. Only the first containers of the function are looked at, so that the cost is bounded.
+    """
+    blank = 1 << version.runtime
+    best: tuple[bool, int, str] | None = None
+    for container in islice(fleet.lists.of_function(version.key), LOOKED_AT):
+        if container.version.uid not in replaces or fleet.vm(container.vm).state is not VmState.ACTIVE:
+            continue
+        room = fleet.vm_room(container.vm)
+        if room.memory_mib >= version.memory_mib:
+            rank = (not room.blanks & blank, room.memory_mib, container.vm)
+            best = rank if best is None else min(best, rank)
+    return best[2] if best else None
 
 
 def shape_for(memory_mib: int, fleet: Fleet) -> Shape | None:

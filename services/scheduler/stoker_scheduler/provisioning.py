@@ -85,7 +85,7 @@ class Provisioning:
             loaded = self._keep(there.pop(wanted.version.uid, []), wanted.containers)
             if loaded < wanted.containers:
                 is_complete = False
-                self._add(wanted, now_s, plan)
+                self._add(wanted, self._going(function, provisioned), now_s, plan)
         self._note_lack(function, is_lacking=not is_complete)
         for containers in there.values():
             marked = [container for container in containers if container.is_provisioned]
@@ -103,7 +103,16 @@ class Provisioning:
             self._mark(container, is_provisioned=number < count)
         return sum(container.state is not ContainerState.CREATING for container in ranked[:count])
 
-    def _add(self, wanted: Provisioned, now_s: float, plan: Plan) -> None:
+    def _going(self, function: FunctionKey, provisioned: Sequence[Provisioned]) -> frozenset[str]:
+        """The versions of a function whose containers were to be kept before, and make way for others."""
+        kept = {wanted.version.uid for wanted in provisioned}
+        return frozenset(
+            container.version.uid
+            for container in self._fleet.lists.of_function(function)
+            if container.is_provisioned and container.version.uid not in kept
+        )
+
+    def _add(self, wanted: Provisioned, going: frozenset[str], now_s: float, plan: Plan) -> None:
         """Begins those of a version that are missing, as far as there is room and nobody waits for it."""
         version = wanted.version
         if now_s < self._rests.get(version.uid, (0, 0.0))[1]:
@@ -111,7 +120,7 @@ class Provisioning:
         for _ in range(wanted.containers - self._alive(version)):
             if len(plan.make) >= AT_ONCE or self._dispatcher.is_room_wanted:
                 return
-            match self._dispatcher.provision(version, now_s):
+            match self._dispatcher.provision(version, now_s, going):
                 case Container() as container:
                     plan.make.append(container)
                 case Ending() as ending:

@@ -30,8 +30,13 @@ class CapacityServicer(capacity_pb2_grpc.CapacityServiceServicer):
         self, request: capacity_pb2.AcquireContainerRequest, context: Context
     ) -> capacity_pb2.AcquireContainerResponse:
         """Leases a container."""
-        demand = Demand(wire.version_from_proto(request.spec), request.holder)
-        answer = await self._capacity.acquire(demand, remaining_s(context))
+        demand = Demand(
+            wire.version_from_proto(request.spec), request.holder, tuple(request.replaces), request.in_background
+        )
+        acquire = self._capacity.acquire_idle if request.only_idle else self._capacity.acquire
+        answer = await acquire(demand, remaining_s(context))
+        if answer is None:
+            return capacity_pb2.AcquireContainerResponse()
         if not isinstance(answer, Grant):
             return capacity_pb2.AcquireContainerResponse(
                 start=_start(Start.COLD), init_ms=answer.init_ms, load_error=wire.failure_to_proto(answer)

@@ -14,6 +14,7 @@ from stoker_scheduler.keep_alive import Ending, KeepAlive, empty_for_long
 from stoker_scheduler.lease_keeper import LeaseKeeper
 from stoker_scheduler.machines import Container, VmState
 from stoker_scheduler.provisioning import Provisioning
+from stoker_scheduler.replacing import Replacing
 from stoker_scheduler.targets import Targets
 from stoker_scheduler.vms import Timeouts, Vms
 from stoker_scheduler.warming_pool import PoolPolicy
@@ -24,6 +25,7 @@ class Policies:
     """What decides on that which nobody asks for."""
 
     keep_alive: KeepAlive
+    replacing: Replacing
     vm_idle_s: float
     """How long a tenant's VM without containers is kept, in seconds."""
     pool: PoolPolicy
@@ -82,7 +84,10 @@ class Upkeep:
 
     def _end_old(self) -> None:
         now_s, policies = self._clock(), self._policies
-        for container in policies.keep_alive.ending(self._fleet, now_s):
+        for container in (
+            *policies.keep_alive.ending(self._fleet, now_s),
+            *policies.replacing.ending(self._fleet, now_s),
+        ):
             self._containers.end(container)
         for vm in empty_for_long(self._fleet, now_s, policies.vm_idle_s):
             self._vms.end(vm)

@@ -102,10 +102,11 @@ def command_to_proto(command_id: str, command: Command, traceparent: str) -> hos
             message.assign_vm.vm, message.assign_vm.tenant = vm, tenant
         case DestroyVm(vm):
             message.destroy_vm.vm = vm
-        case CreateContainer(container, vm, version, lease_id, holder):
+        case CreateContainer(container, vm, version, lease_id, holder, is_in_background):
             message.create_container.container, message.create_container.vm = container, vm
             message.create_container.spec.ParseFromString(version.spec)
             message.create_container.lease_id, message.create_container.holder = lease_id, holder
+            message.create_container.in_background = is_in_background
         case DestroyContainer(container):
             message.destroy_container.container = container
         case SetLease(container, lease_id, holder):
