@@ -28,12 +28,12 @@ def version(number: int) -> Version:
 @given(weights, points)
 def test_the_version_at_a_point_is_the_one_whose_share_it_falls_into(weight: int, point: float) -> None:
     routes = [WeightedVersion(version(1), weight), WeightedVersion(version(2), 100 - weight)]
-    assert choose(routes, point).number == (1 if point * 100 < weight else 2)
+    assert choose(routes, point).version.number == (1 if point * 100 < weight else 2)
 
 
 def test_shares_of_invocations_are_those_of_the_weights() -> None:
     routes = [WeightedVersion(version(1), 90), WeightedVersion(version(2), 10)]
-    chosen = [choose(routes, point / 1000).number for point in range(1000)]
+    chosen = [choose(routes, point / 1000).version.number for point in range(1000)]
     assert (chosen.count(1), chosen.count(2)) == (900, 100)
 
 

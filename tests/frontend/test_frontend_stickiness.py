@@ -17,7 +17,7 @@ def version_of(session: str, new_weight: int, *, is_new_first: bool = False, key
         WeightedVersion(Version("uid-1", 1, 30, b""), 100 - new_weight),
         WeightedVersion(Version("uid-2", 2, 30, b""), new_weight),
     ]
-    return choose(in_order(routes[::-1] if is_new_first else routes), point_of(key, session)).number
+    return choose(in_order(routes[::-1] if is_new_first else routes), point_of(key, session)).version.number
 
 
 @given(sessions, weights, st.booleans())

@@ -1,11 +1,18 @@
 """The codestore, as the frontend asks it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import grpc
 import grpc.aio
-from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2, loads_pb2_grpc
+from stoker_protos.codestore.v1 import (
+    codestore_pb2,
+    codestore_pb2_grpc,
+    loads_pb2,
+    loads_pb2_grpc,
+    outcomes_pb2,
+    outcomes_pb2_grpc,
+)
 from stoker_protos.v1 import concurrency_pb2, concurrency_pb2_grpc, functions_pb2, functions_pb2_grpc
 from stoker_service.errors import ErrorKind, StokerError
 from stoker_service.metadata import TENANT
@@ -13,6 +20,7 @@ from stoker_service.status import error_from_rpc
 
 from stoker_frontend import errors
 from stoker_frontend.concurrency import Setting
+from stoker_frontend.outcomes import Counts, Way
 from stoker_frontend.routes import Previous, RolloverRule, RouteKey, Routes, Version, WeightedVersion
 from stoker_frontend.runs import FunctionFailure
 from stoker_frontend.wire import failure_to_proto, setting_from_proto, setting_name, setting_to_proto
@@ -27,6 +35,7 @@ class Codestore:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._routes = codestore_pb2_grpc.RouteServiceStub(channel)
         self._loads = loads_pb2_grpc.LoadServiceStub(channel)
+        self._outcomes = outcomes_pb2_grpc.OutcomeServiceStub(channel)
         self._functions = functions_pb2_grpc.FunctionServiceStub(channel)
         self._concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(channel)
 
@@ -68,6 +77,18 @@ class Codestore:
             await self._loads.ReportLoad(request, timeout=ANSWER_S)
         except grpc.aio.AioRpcError as error:
             raise _error(error) from error
+
+    async def report_outcomes(self, counts: Mapping[Way, Counts]) -> None:
+        """Tells how calls of weighted aliases went.
+
+        Raises:
+            StokerError: CODESTORE_UNAVAILABLE; it may know.
+        """
+        request = outcomes_pb2.ReportOutcomesRequest(counts=[_counts(way, each) for way, each in counts.items()])
+        try:
+            await self._outcomes.ReportOutcomes(request, timeout=ANSWER_S)
+        except grpc.aio.AioRpcError as failure:
+            raise _error(failure) from failure
 
     async def watch_routes(self) -> AsyncIterator[tuple[str, str] | None]:
         """Yields None once the watch has begun, then each tenant and function whose routes have changed.
@@ -146,6 +167,19 @@ def _previous(previous: codestore_pb2.PreviousSpec, now_s: float) -> Previous:
         RolloverRule(previous.rule) if previous.rule else None,
         tuple(previous.differing_fields),
         previous.is_needed,
+    )
+
+
+def _counts(way: Way, counts: Counts) -> outcomes_pb2.OutcomeCounts:
+    return outcomes_pb2.OutcomeCounts(
+        tenant=way.route.tenant,
+        function=way.route.function,
+        alias=way.route.qualifier,
+        version_uid=way.version_uid,
+        weight=way.weight,
+        calls=counts.calls,
+        errors=counts.errors,
+        durations=counts.durations,
     )
 
 

@@ -35,6 +35,8 @@ from stoker_frontend.invocations import Invocations
 from stoker_frontend.leases import Leases
 from stoker_frontend.logs import Logs
 from stoker_frontend.methods import admin_only, serve, tenants_only
+from stoker_frontend.outcome_reports import report_always
+from stoker_frontend.outcomes import Outcomes
 from stoker_frontend.route_changes import changed_function
 from stoker_frontend.rollovers import Rollovers
 from stoker_frontend.routing import Router
@@ -126,7 +128,9 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
                 wait_s=settings.capacity_wait_s,
                 max_preparing=settings.max_acquiring_per_version,
             )
-            invocations = Invocations(router, leases, rollovers, hosts, settings.max_invocations)
+            outcomes = Outcomes()
+            tasks.start(report_always(outcomes, codestore), "report outcomes")
+            invocations = Invocations(router, leases, rollovers, hosts, outcomes, settings.max_invocations)
             logs = Logs(scheduler, HostLogReader(), tasks)
 
             def forget_changed(tenant: str, method: str, request: bytes) -> None:

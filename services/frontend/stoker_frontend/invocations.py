@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from stoker_service.errors import StokerError
 from stoker_service.telemetry import traceparent
 
 from stoker_frontend import errors
 from stoker_frontend.lease_pool import Lease
 from stoker_frontend.lease_source import Grant, LoadFailure
 from stoker_frontend.leases import Leases
+from stoker_frontend.outcomes import Outcomes, Way
 from stoker_frontend.rollovers import Found, Rollovers
-from stoker_frontend.routes import RolloverRule, RouteKey, Version
+from stoker_frontend.routes import ALL, RolloverRule, RouteKey, Version, WeightedVersion
 from stoker_frontend.routing import Router
 from stoker_frontend.runs import TIMEOUT, Expired, Finished, FunctionFailure, Lost, NothingRan, Order, Outcome, Start
 from stoker_frontend.tracing import part
@@ -40,6 +42,8 @@ class Invocation:
     payload: bytes
     content_type: str
     log_tail: bool
+    session_key: str = ""
+    """Whose session it is, which stays with one version of a weighted alias; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +129,19 @@ def deadline_after(now_s: float, remaining_s: float | None) -> Deadline | None:
 class Invocations:
     """Runs invocations, up to a number at once."""
 
-    def __init__(self, router: Router, leases: Leases, rollovers: Rollovers, hosts: Hosts, max_running: int) -> None:
+    def __init__(
+        self,
+        router: Router,
+        leases: Leases,
+        rollovers: Rollovers,
+        hosts: Hosts,
+        outcomes: Outcomes,
+        max_running: int,
+    ) -> None:
         self._router = router
         self._leases = leases
         self._rollovers = rollovers
+        self._outcomes = outcomes
         self._hosts = hosts
         self._max_running = max_running
         self._running = 0
@@ -153,7 +166,10 @@ class Invocations:
         deadline = deadline_after(begun_s, remaining_s)
         invocation_id = uuid.uuid4().hex
         with part("route"):
-            target = self._router.remembered(invocation.route) or await self._route(invocation.route, deadline)
+            route = self._router.remembered(invocation.route, invocation.session_key)
+            if route is None:
+                route = await self._route(invocation, deadline)
+        target = route.version
         for attempt in range(ATTEMPTS):
             with part("acquire"):
                 # Where one idle lease was stale the others may be too, so that the scheduler is asked then.
@@ -171,11 +187,17 @@ class Invocations:
                 case LoadFailure(failure, start, init_ms):
                     container, finished = None, Finished(b"", "", failure, 0.0, b"", is_container_lost=True)
                 case Grant(container, start, init_ms):
-                    with part("invoke"):
-                        finished = await self._run(invocation, invocation_id, version, container, deadline)
+                    try:
+                        with part("invoke"):
+                            finished = await self._run(invocation, invocation_id, version, container, deadline)
+                    except StokerError as error:
+                        if _may_have_run(error):
+                            self._count(invocation, route, version, None)
+                        raise
             if isinstance(finished, NothingRan):
                 log.info("lease.stale", invocation_id=invocation_id, reason=finished.reason)
                 continue
+            self._count(invocation, route, version, finished)
             return Answered(
                 invocation_id,
                 version,
@@ -189,10 +211,22 @@ class Invocations:
             )
         raise errors.leases_stale(ATTEMPTS)
 
-    async def _route(self, key: RouteKey, deadline: Deadline | None) -> Version:
+    def _count(
+        self, invocation: Invocation, route: WeightedVersion, version: Version, finished: Finished | None
+    ) -> None:
+        """Counts a call that may have run, unless another version answered, or there is none to compare with."""
+        if route.weight == ALL or version is not route.version:
+            return
+        way = Way(invocation.route, version.uid, route.weight)
+        if finished is None or finished.failure is not None:
+            self._outcomes.failed(way)
+        else:
+            self._outcomes.succeeded(way, finished.run_ms)
+
+    async def _route(self, invocation: Invocation, deadline: Deadline | None) -> WeightedVersion:
         try:
             async with asyncio.timeout_at(deadline.answer_s if deadline else None):
-                return await self._router.route(key)
+                return await self._router.route(invocation.route, invocation.session_key)
         except TimeoutError as error:
             raise errors.deadline_exceeded("queue") from error
 

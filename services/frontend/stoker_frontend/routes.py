@@ -82,8 +82,8 @@ class RouteKey(NamedTuple):
     qualifier: str
 
 
-def choose(routes: Routes, point: float) -> Version:
-    """The version at `point`, from 0 up to but not including 1, of the line that the weights divide.
+def choose(routes: Routes, point: float) -> WeightedVersion:
+    """The way at `point`, from 0 up to but not including 1, of the line that the weights divide.
 
     Raises:
         ValueError: There are no routes.
@@ -94,8 +94,8 @@ def choose(routes: Routes, point: float) -> Version:
     for route in routes:
         rest -= route.weight
         if rest < 0:
-            return route.version
-    return routes[-1].version
+            return route
+    return routes[-1]
 
 
 @dataclass(slots=True)

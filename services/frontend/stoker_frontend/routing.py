@@ -15,8 +15,9 @@ from stoker_service.background import Background
 from stoker_service.errors import ErrorKind, StokerError
 
 from stoker_frontend import errors
-from stoker_frontend.routes import RouteCache, RouteKey, Routes, Version, choose
+from stoker_frontend.routes import RouteCache, RouteKey, Routes, WeightedVersion, choose
 from stoker_frontend.single_flight import SingleFlight
+from stoker_frontend.stickiness import in_order, point_of
 
 log = structlog.get_logger()
 
@@ -57,19 +58,23 @@ class Router:
         self._away_until_s = 0.0
         background.start(self._watch(), "watch routes")
 
-    def remembered(self, key: RouteKey) -> Version | None:
+    def remembered(self, key: RouteKey, session_key: str) -> WeightedVersion | None:
         """The version to run, where the route is known for certain; None where `route` has to find out."""
         routes = self._cache.confirmed(key)
-        return choose(routes, random.random()) if routes else None  # noqa: S311 - shares of traffic are no secret
+        return _chosen(key, routes, session_key) if routes else None
 
-    async def route(self, key: RouteKey) -> Version:
-        """The version to run.
+    async def route(self, key: RouteKey, session_key: str) -> WeightedVersion:
+        """The version to run, with its share.
+
+        Args:
+            key: What a caller asks for.
+            session_key: Whose session it is, which stays with one version; empty for none.
 
         Raises:
             StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, VERSION_NOT_FOUND; CODESTORE_UNAVAILABLE where there is
                 nothing to go by without it.
         """
-        return choose(await self.routes(key), random.random())  # noqa: S311 - as above
+        return _chosen(key, await self.routes(key), session_key)
 
     def forget(self, tenant: str, function: str) -> None:
         """Says that a function's routes have changed, or may have."""
@@ -114,6 +119,14 @@ class Router:
                 log.warning("routes.unwatched", reason=error.reason, message=error.message)
             self._cache.watch_lost(_now_s())
             await asyncio.sleep(WATCH_AGAIN_S * random.uniform(1, 1.5))  # noqa: S311 - spreads frontends in time
+
+
+def _chosen(key: RouteKey, routes: Routes, session_key: str) -> WeightedVersion:
+    if len(routes) == 1:
+        return routes[0]
+    if session_key:
+        return choose(in_order(routes), point_of(key, session_key))
+    return choose(routes, random.random())  # noqa: S311 - shares of traffic are no secret
 
 
 def _now_s() -> float:

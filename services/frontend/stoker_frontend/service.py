@@ -39,6 +39,7 @@ class InvocationServicer:
             request.payload,
             request.content_type,
             request.log_tail,
+            request.session_key,
         )
         return _invoke_response(await self._invocations.invoke(invocation, remaining_s(context)))
 
