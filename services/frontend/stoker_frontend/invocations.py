@@ -126,6 +126,11 @@ def deadline_after(now_s: float, remaining_s: float | None) -> Deadline | None:
     return Deadline(now_s + remaining_s - min(MARGIN_S, remaining_s / 4), now_s + remaining_s)
 
 
+def _may_have_run(error: StokerError) -> bool:
+    """Whether the function may have run, and so have caused that there is no answer."""
+    return error.reason == "CONTAINER_LOST" or error.metadata.get("phase") == "run"
+
+
 class Invocations:
     """Runs invocations, up to a number at once."""
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+ALL = 100
+"""The weights of an alias together."""
 MAX_FUNCTIONS = 10_000
 MAX_QUALIFIERS_PER_FUNCTION = 256
 
