@@ -18,6 +18,7 @@ from stoker_protos.v1 import (
     concurrency_pb2,
     functions_pb2,
     invocations_pb2,
+    layers_pb2,
     logs_pb2,
     rollouts_pb2,
     versions_pb2,
@@ -27,6 +28,7 @@ from stoker_service.interceptors import InvalidRequest
 from stoker_service.status import STATUS_DETAILS_KEY, code_of, details_of
 from stoker_service.validation import violations_of
 
+from tests.sdk.layer_peer import LayerPeer
 from tests.sdk.rollout_peer import RolloutPeer
 
 API_KEY = f"stk.{'a' * 16}.{'b' * 43}"
@@ -41,6 +43,7 @@ _MODULES = (
     rollouts_pb2,
     artifacts_pb2,
     concurrency_pb2,
+    layers_pb2,
     invocations_pb2,
     logs_pb2,
     tenants_pb2,
@@ -49,7 +52,7 @@ _MODULES = (
 _NOW = Timestamp(seconds=1_700_000_000)
 
 
-class Peer(RolloutPeer):
+class Peer(LayerPeer, RolloutPeer):
     """What is stored, what was called, and what is to fail."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc.aio
 
-from stoker import admin_requests, artifact_requests, deployment, requests, rollout_requests, settings
+from stoker import admin_requests, artifact_requests, deployment, layer_requests, requests, rollout_requests, settings
 from stoker.artifact_requests import Progress
 from stoker.calls import Listing, StreamOf, Stubs, Unary, UnaryOf, UploadOf
 from stoker.connection import CHANNEL_OPTIONS, call_metadata
@@ -25,6 +25,7 @@ from stoker.models import (
     Fleet,
     Function,
     InvokeResult,
+    LayerVersion,
     LogLine,
     NewTenant,
     Tenant,
@@ -255,6 +256,30 @@ class Client:
         with ExitStack() as stack:
             code = await asyncio.to_thread(stack.enter_context, packed(Path(path), dependencies))
             return await self._drive(deployment.deploy(name, code, options, alias, progress))
+
+    async def publish_layer(
+        self, layer: str, path: str | Path, *, description: str = "", progress: Progress | None = None
+    ) -> LayerVersion:
+        """Uploads a directory or an archive, and publishes it as a version of a layer, made where it is missing."""
+        with ExitStack() as stack:
+            files = await asyncio.to_thread(stack.enter_context, packed(Path(path)))
+            return await self._drive(deployment.publish_layer(layer, files, description, progress))
+
+    async def get_layer_version(self, layer: str, number: int) -> LayerVersion:
+        """Returns a version of a layer."""
+        return await self._call(layer_requests.get_layer_version(layer, number))
+
+    def list_layers(self) -> AsyncGenerator[LayerVersion]:
+        """Yields the newest version of each layer, by name."""
+        return self._list(layer_requests.list_layers())
+
+    def list_layer_versions(self, layer: str) -> AsyncGenerator[LayerVersion]:
+        """Yields a layer's versions, newest first."""
+        return self._list(layer_requests.list_layer_versions(layer))
+
+    async def delete_layer_version(self, layer: str, number: int) -> None:
+        """Deletes a version of a layer that no version of a function has."""
+        await self._call(layer_requests.delete_layer_version(layer, number))
 
     async def invoke(
         self,

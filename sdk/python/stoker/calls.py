@@ -16,6 +16,7 @@ from stoker_protos.v1 import (
     concurrency_pb2_grpc,
     functions_pb2_grpc,
     invocations_pb2_grpc,
+    layers_pb2_grpc,
     logs_pb2_grpc,
     rollouts_pb2_grpc,
     versions_pb2_grpc,
@@ -44,6 +45,7 @@ class Stubs:
         self.aliases = aliases_pb2_grpc.AliasServiceStub(blocking)
         self.artifacts = artifacts_pb2_grpc.ArtifactServiceStub(blocking)
         self.rollouts = rollouts_pb2_grpc.RolloutServiceStub(blocking)
+        self.layers = layers_pb2_grpc.LayerServiceStub(blocking)
         self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(blocking)
         self.invocations = invocations_pb2_grpc.InvocationServiceStub(blocking)
         self.logs = logs_pb2_grpc.LogServiceStub(blocking)

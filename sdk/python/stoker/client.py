@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from stoker import admin_requests, artifact_requests, deployment, requests, rollout_requests, settings
+from stoker import admin_requests, artifact_requests, deployment, layer_requests, requests, rollout_requests, settings
 from stoker.artifact_requests import Progress
 from stoker.calls import Listing, StreamOf, Stubs, Unary, UnaryOf, UploadOf
 from stoker.connection import CHANNEL_OPTIONS, call_metadata
@@ -24,6 +24,7 @@ from stoker.models import (
     Fleet,
     Function,
     InvokeResult,
+    LayerVersion,
     LogLine,
     NewTenant,
     Tenant,
@@ -248,6 +249,29 @@ class Client:
         """
         with packed(Path(path), dependencies) as code:
             return self._drive(deployment.deploy(name, code, options, alias, progress))
+
+    def publish_layer(
+        self, layer: str, path: str | Path, *, description: str = "", progress: Progress | None = None
+    ) -> LayerVersion:
+        """Uploads a directory or an archive, and publishes it as a version of a layer, made where it is missing."""
+        with packed(Path(path)) as files:
+            return self._drive(deployment.publish_layer(layer, files, description, progress))
+
+    def get_layer_version(self, layer: str, number: int) -> LayerVersion:
+        """Returns a version of a layer."""
+        return self._call(layer_requests.get_layer_version(layer, number))
+
+    def list_layers(self) -> Generator[LayerVersion]:
+        """Yields the newest version of each layer, by name."""
+        return self._list(layer_requests.list_layers())
+
+    def list_layer_versions(self, layer: str) -> Generator[LayerVersion]:
+        """Yields a layer's versions, newest first."""
+        return self._list(layer_requests.list_layer_versions(layer))
+
+    def delete_layer_version(self, layer: str, number: int) -> None:
+        """Deletes a version of a layer that no version of a function has."""
+        self._call(layer_requests.delete_layer_version(layer, number))
 
     def invoke(
         self,

@@ -7,11 +7,11 @@ asyncio client both drive it.
 from collections.abc import Generator
 from typing import Any, TypeAlias, TypeVar
 
-from stoker import artifact_requests, requests
+from stoker import artifact_requests, layer_requests, requests
 from stoker.artifact_requests import Progress
 from stoker.calls import UnaryOf, UploadOf
 from stoker.errors import AlreadyExists, InvalidArgument, NotFound
-from stoker.models import Alias, Artifact, Deployment, Function, Version, VersionOptions
+from stoker.models import Alias, Artifact, Deployment, Function, LayerVersion, Version, VersionOptions
 from stoker.packing import Packed
 
 Result = TypeVar("Result")
@@ -32,7 +32,8 @@ def deploy(
     function, is_new = yield from _ensure_function(name)
     try:
         version: Version = yield publish
-    except InvalidArgument:
+    except (InvalidArgument, NotFound):
+        # What it says is wrong, or it names a layer that is not there.
         if is_new:
             yield requests.delete_function(name, function.etag)
         raise
@@ -47,6 +48,14 @@ def deploy(
         is_new_version=version.number > function.latest_version,
         was_uploaded=was_uploaded,
     )
+
+
+def publish_layer(layer: str, files: Packed, description: str, progress: Progress | None) -> Steps[LayerVersion]:
+    """Brings files to Stoker, and publishes them as a version of a layer."""
+    publish = layer_requests.publish_layer_version(layer, files.sha256, description)
+    yield from _upload(files, progress)
+    version: LayerVersion = yield publish
+    return version
 
 
 def _upload(code: Packed, progress: Progress | None) -> Steps[tuple[Artifact, bool]]:

@@ -78,6 +78,20 @@ class Version:
     create_time: datetime
     concurrency: int = 1
     """How many invocations one container runs at once."""
+    layers: tuple[str, ...] = ()
+    """What it finds in `/opt`, as `layer:number`, each over those before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerVersion:
+    """A version of a layer: files that functions find in `/opt`."""
+
+    layer: str
+    number: int
+    artifact_sha256: str
+    size_bytes: int
+    description: str
+    create_time: datetime
 
 
 class VersionOptions(TypedDict, total=False):
@@ -96,6 +110,8 @@ class VersionOptions(TypedDict, total=False):
     description: str
     concurrency: int
     """How many invocations one container runs at once, up to 100; 1 by default. More need an asynchronous handler."""
+    layers: Sequence[str]
+    """Layers that the function finds in `/opt`, as `layer:number`, up to five; each over those before it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,32 @@ def rollout_path(function: str, rollout: str) -> str:
     return f"{function_path(function)}/rollouts/{rollout}"
 
 
+def layer_path(layer: str) -> str:
+    """`layers/{layer}`."""
+    return f"layers/{check_name(layer, 'name')}"
+
+
+def layer_version_path(layer: str, number: int) -> str:
+    """`layers/{layer}/versions/{number}`."""
+    if number < 1:
+        raise InvalidArgument("INVALID_VERSION", f"version: {number} is none; versions count from 1", field="version")
+    return f"{layer_path(layer)}/versions/{number}"
+
+
+def split_layer(text: str, field: str) -> tuple[str, int]:
+    """The layer and the number of `layer:number`.
+
+    Raises:
+        InvalidArgument: It is not written so.
+    """
+    name, _, number = text.partition(":")
+    if not _NUMBER.fullmatch(number):
+        raise InvalidArgument(
+            "INVALID_LAYER", f"{field}: {text!r} is not NAME:VERSION, such as `shared:3`", field=field
+        )
+    return check_name(name, field), int(number)
+
+
 def concurrency_path(function: str, alias: str) -> str:
     """`functions/{function}/concurrency`, or `functions/{function}/aliases/{alias}/concurrency` where one is given."""
     return f"{alias_path(function, alias) if alias else function_path(function)}/concurrency"

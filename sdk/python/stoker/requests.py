@@ -19,7 +19,16 @@ from stoker import wire
 from stoker.calls import Listing, Page, Stream, StreamOf, Unary, UnaryOf
 from stoker.errors import InvalidArgument
 from stoker.models import JSON, Alias, Concurrency, Function, InvokeResult, LogLine, Runtime, Version, VersionOptions
-from stoker.names import alias_path, check_handler, check_qualifier, concurrency_path, function_path, version_path
+from stoker.names import (
+    alias_path,
+    check_handler,
+    check_qualifier,
+    concurrency_path,
+    function_path,
+    layer_version_path,
+    split_layer,
+    version_path,
+)
 from stoker.retries import Retry
 
 LONGEST_INVOCATION_S = 990.0
@@ -96,6 +105,7 @@ def publish_version(
         tmp_mib=options.get("tmp_mib", 0),
         description=options.get("description", ""),
         concurrency=options.get("concurrency", 0),
+        layers=[layer_version_path(*split_layer(layer, "layers")) for layer in options.get("layers", ())],
     )
     return Unary(
         lambda stubs: stubs.versions.PublishVersion,

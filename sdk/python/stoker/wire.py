@@ -92,6 +92,7 @@ def version_of(message: versions_pb2.Version) -> Version:
         description=message.description,
         create_time=time_of(message.create_time),
         concurrency=message.concurrency or 1,
+        layers=tuple(f"{part(layer, 1)}:{last_part(layer)}" for layer in message.layers),
     )
 
 

@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from stoker.cli import admin, aliases, code, concurrency, functions, invocations, logs, platform, rollouts, starters
+from stoker.cli import (
+    admin,
+    aliases,
+    code,
+    concurrency,
+    functions,
+    invocations,
+    layers,
+    logs,
+    platform,
+    rollouts,
+    starters,
+)
 from stoker.cli.commands import Commands, Target
 from stoker.settings import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, ENDPOINT_VARIABLE
 
@@ -16,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (starters, code, invocations, functions, aliases, rollouts, concurrency, logs, platform, admin):
+for group in (starters, code, invocations, functions, aliases, rollouts, concurrency, layers, logs, platform, admin):
     group.register(app)
 
 

@@ -12,11 +12,11 @@ import typer
 from stoker.cli.commands import connected
 from stoker.cli.failures import UsageError
 from stoker.cli.functions import FunctionArgument
-from stoker.cli.output import Output, OutputOption, note, print_json, stderr_console
+from stoker.cli.output import Output, OutputOption, note, print_json, size, stderr_console
 from stoker.dependencies import NONE, install
 from stoker.guessing import guess
 from stoker.models import Deployment, Runtime
-from stoker.names import check_name
+from stoker.names import check_name, split_layer
 
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 RUNTIMES = ", ".join(runtime for runtime in Runtime if runtime is not Runtime.UNKNOWN)
@@ -50,6 +50,10 @@ def deploy(
         ),
     ] = 0,
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="An environment variable; repeatable.")] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:VERSION", help="A layer, found in /opt; repeatable, later ones over earlier."),
+    ] = None,
     description: Annotated[str, typer.Option(help="What this version is.")] = "",
     alias: Annotated[str, typer.Option(help="The alias to move to the new version; empty for none.")] = "live",
     build: Annotated[
@@ -64,6 +68,7 @@ def deploy(
     """
     check_name(name, "name")
     environment = parse_environment(env or [])
+    layers = [f"{layer_name}:{number}" for layer_name, number in (split_layer(text, "--layer") for text in layer or [])]
     runtime, handler = choose_runtime(path, runtime, handler)
     dependencies = install(path, note) if build and path.is_dir() else NONE
     with connected(context) as client, _progress() as progress:
@@ -76,6 +81,7 @@ def deploy(
             timeout_s=timeout_s,
             concurrency=concurrency,
             environment=environment,
+            layers=layers,
             description=description,
             alias=alias or None,
             progress=progress,
@@ -132,15 +138,8 @@ def summary(name: str, done: Deployment) -> str:
     """What a deploy has done, in a line."""
     what = "published" if done.is_new_version else "already is"
     moved = f"; `{done.alias.name}` runs it" if done.alias else ""
-    size = _size(done.artifact.size_bytes)
-    code = f"{size} uploaded" if done.was_uploaded else f"{size} already there"
+    code = f"{size(done.artifact.size_bytes)} {'uploaded' if done.was_uploaded else 'already there'}"
     return f"{name}: {what} version {done.version.number} ({code}){moved}"
-
-
-def _size(size_bytes: int) -> str:
-    if size_bytes < 1024:
-        return f"{size_bytes} bytes"
-    return f"{size_bytes / 1024:.1f} KiB" if size_bytes < 1024**2 else f"{size_bytes / 1024**2:.1f} MiB"
 
 
 @contextmanager
