@@ -1,12 +1,9 @@
 """Dependencies, installed by the real programs from wheels and packages that lie on this disk."""
 
-import base64
-import hashlib
 import json
 import os
 import shutil
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,30 +11,10 @@ from stoker.build_tools import BuildFailed
 from stoker.dependencies import NONE, Dependencies, cache_directory, install
 from stoker.packing import Packed, packed
 
-ANY = "py3-none-any"
+from tests.sdk.wheels import make_wheel
+
 LINUX = "cp311-cp311-manylinux_2_17_x86_64"
 MACOS = "cp311-cp311-macosx_11_0_arm64"
-
-
-def make_wheel(directory: Path, name: str, tag: str = ANY) -> Path:
-    """A wheel with one module and one command."""
-    directory.mkdir(exist_ok=True)
-    info = f"{name}-1.0.dist-info"
-    files = {
-        f"{name}/__init__.py": f"NAME = {name!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: {tag}\n",
-        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:NAME\n",
-    }
-    record = "".join(
-        f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')},{len(text)}\n"
-        for path, text in files.items()
-    )
-    path = directory / f"{name}-1.0-{tag}.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
-        for inside, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
-            wheel.writestr(inside, text)
-    return path
 
 
 @pytest.fixture(autouse=True)
