@@ -1,7 +1,7 @@
 """The codestore, put together from its parts."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,22 +21,29 @@ from stoker_protos.v1 import (
     versions_pb2_grpc,
 )
 from stoker_service.background import background
+from stoker_service.channels import open_channel
 from stoker_service.server import Server, running_server
 from stoker_service.sql import migrate, open_engine
 
+from stoker_codestore import delivery_assembly
 from stoker_codestore.aliases import Aliases
+from stoker_codestore.artifact_sweep import ArtifactSweep
 from stoker_codestore.artifacts import Artifacts
 from stoker_codestore.concurrency import Concurrency
 from stoker_codestore.concurrency_targets import ConcurrencyTargets
 from stoker_codestore.config import CodestoreSettings
 from stoker_codestore.database import AWAY, Database
 from stoker_codestore.functions import Functions
+from stoker_codestore.housekeeping import keep_house
 from stoker_codestore.internal_service import (
     ArtifactFetchServicer,
     ConcurrencyTargetServicer,
     LoadServicer,
     RouteServicer,
 )
+from stoker_codestore.layer_service import LAYER_SERVICES, serve_layers
+from stoker_codestore.layers import Layers
+from stoker_codestore.manifests import Manifests
 from stoker_codestore.notifications import Notifications
 from stoker_codestore.object_store import opened_store
 from stoker_codestore.quotas import Quota, Quotas
@@ -46,6 +53,7 @@ from stoker_codestore.rollout_service import ROLLOUT_SERVICES, serve_rollouts
 from stoker_codestore.rollouts import Rollouts
 from stoker_codestore.route_changes import RouteChanges
 from stoker_codestore.routes import Routes
+from stoker_codestore.scheduler import Scheduler
 from stoker_codestore.service import (
     AliasServicer,
     ArtifactServicer,
@@ -55,6 +63,7 @@ from stoker_codestore.service import (
 )
 from stoker_codestore.uploads import Uploads
 from stoker_codestore.version_loads import VersionLoads
+from stoker_codestore.version_sweep import VersionSweep
 from stoker_codestore.versions import Versions
 from stoker_codestore.watches import Watches
 
@@ -72,6 +81,8 @@ _SERVICES = [
     codestore_pb2.DESCRIPTOR.services_by_name["ConcurrencyTargetService"],
     codestore_pb2.DESCRIPTOR.services_by_name["ArtifactFetchService"],
     *ROLLOUT_SERVICES,
+    *LAYER_SERVICES,
+    *delivery_assembly.SERVICES,
 ]
 
 
@@ -98,7 +109,11 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
     except OSError as error:
         raise UploadsUnusable(f"cannot keep uploads in {settings.uploads_dir}: {error}") from error
     with opened_store(settings.artifacts_url) as store:
-        async with _opened_database(settings.database_url) as engine, background() as tasks:
+        async with (
+            _opened_database(settings.database_url) as engine,
+            _opened_scheduler(settings) as scheduler,
+            background() as tasks,
+        ):
             database = Database(engine)
             watches = Watches()
             notifications: Notifications | None = None
@@ -114,21 +129,38 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
             quotas = Quotas(_default_quota(settings))
             retention = Retention(settings.versions_kept, timedelta(seconds=settings.alias_changes_kept_s))
             artifacts = Artifacts(database, quotas)
+            manifests = Manifests(database, store, settings.uploads_dir)
+            sweeps = (
+                VersionSweep(database, changes, retention),
+                ArtifactSweep(
+                    database,
+                    store,
+                    artifacts_kept=timedelta(seconds=settings.artifacts_kept_s),
+                    grace=timedelta(seconds=settings.sweep_grace_s),
+                ),
+            )
+            tasks.start(keep_house(sweeps, settings.sweep_every_s), "keep house")
             uploads = Uploads(
                 artifacts,
                 store,
+                manifests,
                 settings.uploads_dir,
                 max_uploads=settings.max_uploads,
                 upload_s=settings.upload_s,
                 idle_s=settings.upload_idle_s,
             )
+            versions = Versions(database, changes, quotas, retention)
+            delivery = delivery_assembly.start_deliveries(
+                settings, database, watches, versions, artifacts, manifests, store, scheduler, tasks
+            )
 
             def register(server: grpc.aio.Server) -> None:
+                delivery.register(server)
                 functions_pb2_grpc.add_FunctionServiceServicer_to_server(
                     FunctionServicer(Functions(database, changes, quotas)), server
                 )
                 versions_pb2_grpc.add_VersionServiceServicer_to_server(
-                    VersionServicer(Versions(database, changes, quotas, retention)), server
+                    VersionServicer(versions), server
                 )
                 aliases_pb2_grpc.add_AliasServiceServicer_to_server(AliasServicer(Aliases(database, changes)), server)
                 artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(
@@ -146,6 +178,7 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                     ArtifactFetchServicer(artifacts, store), server
                 )
                 serve_rollouts(rollouts, server)
+                serve_layers(Layers(database), server)
 
             async with running_server(settings, register, [service.full_name for service in _SERVICES]) as server:
                 try:
@@ -153,6 +186,7 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 finally:
                     # Watches never end by themselves, and the server would wait for them.
                     watches.stop()
+                    delivery.deliveries.stop()
 
 
 def _default_quota(settings: CodestoreSettings) -> Quota:
@@ -163,6 +197,14 @@ def _default_quota(settings: CodestoreSettings) -> Quota:
         max_functions=settings.tenant_functions,
         max_versions=settings.tenant_versions,
     )
+
+
+@asynccontextmanager
+async def _opened_scheduler(settings: CodestoreSettings) -> AsyncGenerator[Scheduler]:
+    async with AsyncExitStack() as channels:
+        address = settings.scheduler_address
+        channel = await channels.enter_async_context(open_channel(address)) if address else None
+        yield Scheduler(channel, settings.push_spare_hosts)
 
 
 @asynccontextmanager

@@ -69,3 +69,26 @@ class CodestoreSettings(ServiceSettings):
     upload_idle_s: float = Field(
         default=30.0, gt=0, le=600, description="How long an upload may wait for its client's next bytes, in seconds."
     )
+    scheduler_address: str = Field(
+        default="127.0.0.1:7401",
+        description="The scheduler, which says where new versions will be needed, a gRPC target; empty for none.",
+    )
+    push_ahead: bool = Field(default=True, description="Whether new versions go to hosts before anybody calls them.")
+    push_spare_hosts: int = Field(
+        default=2,
+        ge=0,
+        le=1000,
+        description="To how many hosts without VMs of a tenant its new versions go, those with most room.",
+    )
+    push_codestore_copies: int = Field(
+        default=2,
+        ge=1,
+        le=100,
+        description="To how many hosts the codestore itself sends a new version; others fetch it of those.",
+    )
+    push_peer_fetches: int = Field(
+        default=2, ge=1, le=100, description="To how many others one host sends code at a time."
+    )
+    max_chunk_fetches: int = Field(
+        default=32, ge=1, le=1000, description="How many fetches of chunks may run at once; more are refused."
+    )

@@ -67,6 +67,32 @@ def artifact_not_found(sha256: str, field: str = "") -> StokerError:
     )
 
 
+def layer_not_found(layer: str, number: int, field: str = "") -> StokerError:
+    """The tenant has no such version of a layer, which the request's `field` names."""
+    message = f"there is no layers/{layer}/versions/{number}; ListLayerVersions tells those there are"
+    return StokerError(ErrorKind.NOT_FOUND, "LAYER_NOT_FOUND", f"{field}: {message}" if field else message, field=field)
+
+
+def layer_in_use(layer: str, number: int, function: str, version: int) -> StokerError:
+    """A version of a layer is to be deleted that a version of a function has."""
+    user = f"functions/{function}/versions/{version}"
+    return StokerError(
+        ErrorKind.FAILED_PRECONDITION,
+        "LAYER_IN_USE",
+        f"{user} has version {number} of the layer `{layer}`; delete that version of the function first",
+        metadata={"version": user},
+    )
+
+
+def too_many_layer_versions(limit: int) -> StokerError:
+    """The tenant has as many versions of layers as it may."""
+    return StokerError(
+        ErrorKind.RESOURCE_EXHAUSTED,
+        "TOO_MANY_LAYER_VERSIONS",
+        f"there are {limit} versions of layers, and no more may be; DeleteLayerVersion those that nothing uses",
+    )
+
+
 def etag_mismatch(field: str) -> StokerError:
     """Something has changed since the caller read it."""
     return StokerError(
@@ -278,4 +304,31 @@ def page_token_invalid() -> StokerError:
         "INVALID_PAGE_TOKEN",
         "page_token: is not one that this list returned; leave it out to begin at the first page",
         field="page_token",
+    )
+
+
+def manifest_too_slow(sha256: str, limit_s: float) -> StokerError:
+    """The chunks of an artifact were not stored in time."""
+    return StokerError(
+        ErrorKind.UNAVAILABLE,
+        "MANIFEST_TOO_SLOW",
+        f"artifact {sha256} is stored, but its chunks were not within {limit_s:g} s; upload it again",
+        retry_after_s=RETRY_SOON_S,
+    )
+
+
+def chunk_not_found(sha256: str) -> StokerError:
+    """A chunk is not in the store."""
+    return StokerError(
+        ErrorKind.NOT_FOUND, "CHUNK_NOT_FOUND", f"there is no chunk {sha256}; ask for the artifact's manifest again"
+    )
+
+
+def too_many_fetches(limit: int) -> StokerError:
+    """More hosts fetch chunks at once than may."""
+    return StokerError(
+        ErrorKind.RESOURCE_EXHAUSTED,
+        "TOO_MANY_FETCHES",
+        f"{limit} fetches of chunks are running; try again in a moment, or raise STOKER_CODESTORE_MAX_CHUNK_FETCHES",
+        retry_after_s=RETRY_SOON_S,
     )

@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import os
 import uuid
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -126,6 +126,54 @@ class ArtifactStore:
             log.error("artifact_store.failed", exc_info=error)
             raise errors.store_unavailable() from error
 
+    def put(self, key: str, data: bytes) -> None:
+        """Writes a small object. It is to last when `settle` has returned. It blocks.
+
+        Raises:
+            StokerError: ARTIFACT_STORE_UNAVAILABLE.
+        """
+        try:
+            obstore.put(self._store, key, data, use_multipart=False)
+            if self._directory is not None:
+                _sync_one(self._directory / key)
+        except _FAILURES as error:
+            log.error("artifact_store.failed", exc_info=error)
+            raise errors.store_unavailable() from error
+
+    def settle(self, keys: Sequence[str]) -> None:
+        """Sees to it that objects written by `put` last. It blocks.
+
+        Raises:
+            StokerError: ARTIFACT_STORE_UNAVAILABLE.
+        """
+        if self._directory is None:
+            return
+        root = self._directory
+        parents = {parent for key in keys for parent in Path(key).parents}
+        try:
+            # The deepest first, so that what a directory names is there before it is.
+            for parent in sorted(parents, key=lambda parent: -len(parent.parts)):
+                _sync_one(root / parent)
+        except OSError as error:
+            log.error("artifact_store.failed", exc_info=error)
+            raise errors.store_unavailable() from error
+
+    async def get(self, key: str) -> bytes | None:
+        """A small object; None where there is none.
+
+        Raises:
+            StokerError: ARTIFACT_STORE_UNAVAILABLE.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                found = await obstore.get_async(self._store, key)
+                return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            return None
+        except _FAILURES as error:
+            log.error("artifact_store.failed", exc_info=error)
+            raise errors.store_unavailable() from error
+
 
 @contextmanager
 def opened_store(url: str) -> Generator[ArtifactStore]:
@@ -175,7 +223,7 @@ def _remove_leftovers(directory: Path, held: int) -> None:
     except BlockingIOError:
         log.info("artifact_store.shared", directory=str(directory))
     else:
-        for leftover in directory.glob("*/*#*"):
+        for leftover in directory.glob("**/*#*"):
             leftover.unlink()
             log.info("artifact_store.leftover_removed", path=str(leftover))
     fcntl.flock(held, fcntl.LOCK_SH)
@@ -184,11 +232,15 @@ def _remove_leftovers(directory: Path, held: int) -> None:
 def _sync(path: Path, root: Path) -> None:
     """Brings a file, and the directories that name it, to the disk: obstore leaves that to the kernel."""
     while True:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync_one(path)
         if path == root:
             return
         path = path.parent
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

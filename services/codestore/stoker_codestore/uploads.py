@@ -18,6 +18,7 @@ from stoker_artifacts import Contents, UnsafeArchive, inspect
 
 from stoker_codestore import errors
 from stoker_codestore.artifacts import Artifact, Artifacts
+from stoker_codestore.manifests import Manifests
 from stoker_codestore.object_store import ArtifactStore
 from stoker_codestore.threads import run_to_end
 
@@ -42,6 +43,7 @@ class Uploads:
         self,
         artifacts: Artifacts,
         store: ArtifactStore,
+        manifests: Manifests,
         directory: Path,
         *,
         max_uploads: int,
@@ -53,6 +55,7 @@ class Uploads:
         Args:
             artifacts: Where they become known.
             store: Where their bytes go.
+            manifests: What they consist of, which is stored too.
             directory: Where they are until they are checked.
             max_uploads: How many may run at once.
             upload_s: How long one may take, in seconds.
@@ -60,6 +63,7 @@ class Uploads:
         """
         self._artifacts = artifacts
         self._store = store
+        self._manifests = manifests
         self._directory = directory
         self._max_uploads = max_uploads
         self._upload_s = upload_s
@@ -111,6 +115,7 @@ class Uploads:
             if not await self._store.holds(key, header.size_bytes):
                 await self._store.write(key, file)
             if artifact := await self._artifacts.add(tenant, header.sha256, key):
+                await self._manifests.of(artifact, _path_of(file))
                 return artifact
             log.warning("artifact.swept_while_uploaded", tenant=tenant, sha256=header.sha256)
         raise errors.upload_overtaken()
@@ -146,7 +151,11 @@ class Uploads:
 
 def _inspect(file: BinaryIO) -> Contents:
     try:
-        # The file has no other path than that of its descriptor.
-        return inspect(Path(f"/proc/self/fd/{file.fileno()}"))
+        return inspect(_path_of(file))
     except UnsafeArchive as refusal:
         raise errors.artifact_unsafe(refusal.reason, refusal.message) from refusal
+
+
+def _path_of(file: BinaryIO) -> Path:
+    # It has no other path than that of its descriptor.
+    return Path(f"/proc/self/fd/{file.fileno()}")
