@@ -126,9 +126,13 @@ def deadline_after(now_s: float, remaining_s: float | None) -> Deadline | None:
     return Deadline(now_s + remaining_s - min(MARGIN_S, remaining_s / 4), now_s + remaining_s)
 
 
-def _may_have_run(error: StokerError) -> bool:
-    """Whether the function may have run, and so have caused that there is no answer."""
-    return error.reason == "CONTAINER_LOST" or error.metadata.get("phase") == "run"
+def _may_have_run(error: StokerError | asyncio.CancelledError) -> bool:
+    """Whether the function may have run, and so have caused that there is no answer, or that nobody waited for one."""
+    match error:
+        case StokerError():
+            return error.reason == "CONTAINER_LOST" or error.metadata.get("phase") == "run"
+        case _:
+            return True
 
 
 class Invocations:
@@ -195,7 +199,7 @@ class Invocations:
                     try:
                         with part("invoke"):
                             finished = await self._run(invocation, invocation_id, version, container, deadline)
-                    except StokerError as error:
+                    except (StokerError, asyncio.CancelledError) as error:
                         if _may_have_run(error):
                             self._count(invocation, route, version, None)
                         raise
@@ -220,7 +224,7 @@ class Invocations:
         self, invocation: Invocation, route: WeightedVersion, version: Version, finished: Finished | None
     ) -> None:
         """Counts a call that may have run, unless another version answered, or there is none to compare with."""
-        if route.weight == ALL or version is not route.version:
+        if route.weight == ALL or version.uid != route.version.uid:
             return
         way = Way(invocation.route, version.uid, route.weight)
         if finished is None or finished.failure is not None:
