@@ -21,6 +21,7 @@ from stoker_protos.v1 import (
     layers_pb2,
     logs_pb2,
     rollouts_pb2,
+    rollovers_pb2,
     versions_pb2,
 )
 from stoker_service.errors import ErrorKind, StokerError
@@ -30,6 +31,7 @@ from stoker_service.validation import violations_of
 
 from tests.sdk.layer_peer import LayerPeer
 from tests.sdk.rollout_peer import RolloutPeer
+from tests.sdk.rollover_peer import RolloverPeer
 
 API_KEY = f"stk.{'a' * 16}.{'b' * 43}"
 ADMIN_KEY = f"stk.{'c' * 16}.{'d' * 43}"
@@ -41,6 +43,7 @@ _MODULES = (
     versions_pb2,
     aliases_pb2,
     rollouts_pb2,
+    rollovers_pb2,
     artifacts_pb2,
     concurrency_pb2,
     layers_pb2,
@@ -52,7 +55,7 @@ _MODULES = (
 _NOW = Timestamp(seconds=1_700_000_000)
 
 
-class Peer(LayerPeer, RolloutPeer):
+class Peer(LayerPeer, RolloverPeer, RolloutPeer):
     """What is stored, what was called, and what is to fail."""
 
     def __init__(self) -> None:
@@ -92,7 +95,9 @@ class Peer(LayerPeer, RolloutPeer):
 
     def UpdateFunction(self, request: Any, _context: Any) -> Any:
         function = self._function(request.function.name)
-        function.description = request.function.description
+        self.note_rollover(request)
+        if "description" in request.update_mask.paths:
+            function.description = request.function.description
         return functions_pb2.UpdateFunctionResponse(function=function)
 
     def DeleteFunction(self, request: Any, _context: Any) -> Any:

@@ -9,7 +9,16 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc.aio
 
-from stoker import admin_requests, artifact_requests, deployment, layer_requests, requests, rollout_requests, settings
+from stoker import (
+    admin_requests,
+    artifact_requests,
+    deployment,
+    layer_requests,
+    requests,
+    rollout_requests,
+    rollover_requests,
+    settings,
+)
 from stoker.artifact_requests import Progress
 from stoker.calls import Listing, StreamOf, Stubs, Unary, UnaryOf, UploadOf
 from stoker.connection import CHANNEL_OPTIONS, call_metadata
@@ -35,6 +44,7 @@ from stoker.models import (
 from stoker.packing import packed
 from stoker.retries import RetryBudget
 from stoker.rollouts import AliasChange, Rollout
+from stoker.rollovers import Rollover, RolloverPolicy
 from stoker.statuses import error_of
 
 Result = TypeVar("Result")
@@ -202,6 +212,22 @@ class Client:
     def list_alias_changes(self, function: str, alias: str = "live") -> AsyncGenerator[AliasChange]:
         """Yields where an alias pointed, the newest change first."""
         return self._list(rollout_requests.list_alias_changes(function, alias))
+
+    async def get_rollover(self, function: str, alias: str = "live") -> Rollover:
+        """Tells which version answers for an alias now, and why."""
+        return await self._call(rollover_requests.get_rollover(function, alias))
+
+    async def set_rollover(
+        self, function: str, *, policy: RolloverPolicy | str | None = None, max_staleness_s: int | None = None
+    ) -> Function:
+        """Sets what answers while a new version of a function is being loaded; None leaves a setting as it is.
+
+        Args:
+            function: The function.
+            policy: Whether the version before answers (`serve_previous`) or requests wait (`wait_for_new`).
+            max_staleness_s: For how long the version before may answer, up to a day; 60 by default.
+        """
+        return await self._call(rollover_requests.set_rollover(function, policy, max_staleness_s))
 
     async def get_concurrency(self, function: str, alias: str = "") -> Concurrency:
         """Returns what is set for a function, or for an alias of it, and how many containers there are."""

@@ -19,6 +19,7 @@ from stoker_protos.v1 import (
     layers_pb2_grpc,
     logs_pb2_grpc,
     rollouts_pb2_grpc,
+    rollovers_pb2_grpc,
     versions_pb2_grpc,
 )
 
@@ -46,6 +47,7 @@ class Stubs:
         self.artifacts = artifacts_pb2_grpc.ArtifactServiceStub(blocking)
         self.rollouts = rollouts_pb2_grpc.RolloutServiceStub(blocking)
         self.layers = layers_pb2_grpc.LayerServiceStub(blocking)
+        self.rollovers = rollovers_pb2_grpc.RolloverServiceStub(blocking)
         self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(blocking)
         self.invocations = invocations_pb2_grpc.InvocationServiceStub(blocking)
         self.logs = logs_pb2_grpc.LogServiceStub(blocking)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Required, TypedDict
 
 from stoker.errors import FunctionFailed
+from stoker.rollovers import RolloverEffect
 
 JSON = "application/json"
 """The media type of JSON, which runtimes parse."""
@@ -213,6 +214,8 @@ class InvokeResult:
     host: str
     log_tail: str
     """The end of what the invocation printed, where asked for."""
+    rollover: RolloverEffect | None = None
+    """Set where the version that the alias points to was not at hand, and there was one before it."""
 
     @property
     def is_json(self) -> bool:

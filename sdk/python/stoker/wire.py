@@ -34,6 +34,7 @@ from stoker.models import (
     Vm,
 )
 from stoker.names import last_part, part
+from stoker.rollovers import RolloverEffect, RolloverRule
 
 RUNTIMES = {Runtime.PYTHON3: versions_pb2.RUNTIME_PYTHON3, Runtime.NODEJS: versions_pb2.RUNTIME_NODEJS}
 
@@ -42,6 +43,11 @@ _FORMATS = {
     artifacts_pb2.ARTIFACT_FORMAT_ZIP: "zip",
     artifacts_pb2.ARTIFACT_FORMAT_TAR_GZ: "tar.gz",
     artifacts_pb2.ARTIFACT_FORMAT_OCI_IMAGE: "oci-image",
+}
+_ROLLOVER_RULES = {
+    invocations_pb2.RolloverRule.Value(f"ROLLOVER_RULE_{rule.name}"): rule
+    for rule in RolloverRule
+    if rule is not RolloverRule.UNKNOWN
 }
 _STARTS = {
     invocations_pb2.START_KIND_COLD: Start.COLD,
@@ -137,7 +143,7 @@ def invoke_result_of(message: invocations_pb2.InvokeResponse) -> InvokeResult:
     return InvokeResult(
         payload=message.payload,
         content_type=message.content_type,
-        function_error=_function_error_of(message.function_error) if message.HasField("function_error") else None,
+        function_error=function_error_of(message.function_error) if message.HasField("function_error") else None,
         executed_version=message.executed_version,
         start=_STARTS.get(message.start, Start.UNKNOWN),
         timings=Timings(timings.queue_ms, timings.init_ms, timings.run_ms, timings.total_ms),
@@ -146,10 +152,21 @@ def invoke_result_of(message: invocations_pb2.InvokeResponse) -> InvokeResult:
         vm=message.vm,
         host=message.host,
         log_tail=message.log_tail.decode("utf-8", "replace"),
+        rollover=_rollover_effect_of(message.rollover) if message.HasField("rollover") else None,
     )
 
 
-def _function_error_of(message: invocations_pb2.FunctionError) -> FunctionError:
+def _rollover_effect_of(message: invocations_pb2.RolloverEffect) -> RolloverEffect:
+    return RolloverEffect(message.target_version, rollover_rule_of(message.rule), tuple(message.differing_fields))
+
+
+def rollover_rule_of(rule: invocations_pb2.RolloverRule.ValueType) -> RolloverRule:
+    """The rule of a message's value."""
+    return _ROLLOVER_RULES.get(rule, RolloverRule.UNKNOWN)
+
+
+def function_error_of(message: invocations_pb2.FunctionError) -> FunctionError:
+    """How a function failed."""
     return FunctionError(
         kind=_ERROR_KINDS.get(message.kind, FunctionErrorKind.UNKNOWN),
         type=message.type,

@@ -13,7 +13,14 @@ from stoker_protos.codestore.v1 import (
     outcomes_pb2,
     outcomes_pb2_grpc,
 )
-from stoker_protos.v1 import concurrency_pb2, concurrency_pb2_grpc, functions_pb2, functions_pb2_grpc
+from stoker_protos.v1 import (
+    aliases_pb2,
+    aliases_pb2_grpc,
+    concurrency_pb2,
+    concurrency_pb2_grpc,
+    functions_pb2,
+    functions_pb2_grpc,
+)
 from stoker_service.errors import ErrorKind, StokerError
 from stoker_service.metadata import TENANT
 from stoker_service.status import error_from_rpc
@@ -21,9 +28,16 @@ from stoker_service.status import error_from_rpc
 from stoker_frontend import errors
 from stoker_frontend.concurrency import Setting
 from stoker_frontend.outcomes import Counts, Way
+from stoker_frontend.rollover_status import LoadFailure, Terms
 from stoker_frontend.routes import Previous, RolloverRule, RouteKey, Routes, Version, WeightedVersion
 from stoker_frontend.runs import FunctionFailure
-from stoker_frontend.wire import failure_to_proto, setting_from_proto, setting_name, setting_to_proto
+from stoker_frontend.wire import (
+    failure_from_proto,
+    failure_to_proto,
+    setting_from_proto,
+    setting_name,
+    setting_to_proto,
+)
 
 ANSWER_S = 5.0
 """How long the codestore may take to answer, in seconds."""
@@ -36,6 +50,7 @@ class Codestore:
         self._routes = codestore_pb2_grpc.RouteServiceStub(channel)
         self._loads = loads_pb2_grpc.LoadServiceStub(channel)
         self._outcomes = outcomes_pb2_grpc.OutcomeServiceStub(channel)
+        self._aliases = aliases_pb2_grpc.AliasServiceStub(channel)
         self._functions = functions_pb2_grpc.FunctionServiceStub(channel)
         self._concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(channel)
 
@@ -101,6 +116,41 @@ class Codestore:
                 yield (change.tenant, change.function) if change.function else None
         except grpc.aio.AioRpcError as failure:
             raise _error(failure) from failure
+
+    async def get_terms(self, tenant: str, function: str) -> Terms:
+        """What is set for a function's rollovers.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, or CODESTORE_UNAVAILABLE.
+        """
+        request = functions_pb2.GetFunctionRequest(name=f"functions/{function}")
+        try:
+            response = await self._functions.GetFunction(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
+        except grpc.aio.AioRpcError as failure:
+            raise _error(failure) from failure
+        return Terms(response.function.rollover_policy, response.function.max_staleness_s)
+
+    async def get_load_failure(self, tenant: str, function: str, alias: str) -> LoadFailure | None:
+        """What of an alias fails to load.
+
+        Raises:
+            StokerError: FUNCTION_NOT_FOUND, ALIAS_NOT_FOUND, or CODESTORE_UNAVAILABLE.
+        """
+        request = aliases_pb2.GetAliasRequest(name=f"functions/{function}/aliases/{alias}")
+        try:
+            response = await self._aliases.GetAlias(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
+        except grpc.aio.AioRpcError as failure:
+            raise _error(failure) from failure
+        if not response.alias.HasField("load_failure"):
+            return None
+        failed = response.alias.load_failure
+        return LoadFailure(
+            failed.version,
+            failure_from_proto(failed.error),
+            failed.failures,
+            failed.time.ToNanoseconds(),
+            failed.retry_time.ToNanoseconds(),
+        )
 
     async def check_function(self, tenant: str, function: str) -> None:
         """Returns if the tenant has the function.

@@ -13,7 +13,9 @@ from stoker_protos.v1 import (
     concurrency_pb2,
     functions_pb2,
     invocations_pb2,
+    layers_pb2,
     logs_pb2,
+    rollovers_pb2,
     rollouts_pb2,
     versions_pb2,
 )
@@ -37,11 +39,18 @@ from stoker_frontend.logs import Logs
 from stoker_frontend.methods import admin_only, serve, tenants_only
 from stoker_frontend.outcome_reports import report_always
 from stoker_frontend.outcomes import Outcomes
-from stoker_frontend.route_changes import changed_function
+from stoker_frontend.rollover_status import RolloverStatuses
 from stoker_frontend.rollovers import Rollovers
+from stoker_frontend.route_changes import changed_function
 from stoker_frontend.routing import Router
 from stoker_frontend.scheduler import Scheduler
-from stoker_frontend.service import ConcurrencyServicer, InvocationServicer, LogServicer, TenantServicer
+from stoker_frontend.service import (
+    ConcurrencyServicer,
+    InvocationServicer,
+    LogServicer,
+    RolloverServicer,
+    TenantServicer,
+)
 from stoker_frontend.tenants import Tenants
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -51,6 +60,7 @@ MAX_MESSAGE_BYTES = 72 * 1024 * 1024
 _INVOCATIONS = invocations_pb2.DESCRIPTOR.services_by_name["InvocationService"]
 _LOGS = logs_pb2.DESCRIPTOR.services_by_name["LogService"]
 _CONCURRENCY = concurrency_pb2.DESCRIPTOR.services_by_name["ConcurrencyService"]
+_ROLLOVERS = rollovers_pb2.DESCRIPTOR.services_by_name["RolloverService"]
 _TENANTS = tenants_pb2.DESCRIPTOR.services_by_name["TenantService"]
 _FLEET = fleet_pb2.DESCRIPTOR.services_by_name["FleetService"]
 _OF_CODESTORE = (
@@ -59,6 +69,7 @@ _OF_CODESTORE = (
     aliases_pb2.DESCRIPTOR.services_by_name["AliasService"],
     artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"],
     rollouts_pb2.DESCRIPTOR.services_by_name["RolloutService"],
+    layers_pb2.DESCRIPTOR.services_by_name["LayerService"],
 )
 
 
@@ -130,6 +141,7 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
             )
             outcomes = Outcomes()
             tasks.start(report_always(outcomes, codestore), "report outcomes")
+            rollover_statuses = RolloverStatuses(codestore, scheduler, router, rollovers)
             invocations = Invocations(router, leases, rollovers, hosts, outcomes, settings.max_invocations)
             logs = Logs(scheduler, HostLogReader(), tasks)
 
@@ -143,6 +155,7 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
                     serve(_INVOCATIONS, InvocationServicer(invocations), tenant),
                     serve(_LOGS, LogServicer(logs, codestore), tenant),
                     serve(_CONCURRENCY, ConcurrencyServicer(Concurrency(codestore, scheduler, router)), tenant),
+                    serve(_ROLLOVERS, RolloverServicer(rollover_statuses), tenant),
                     serve(_TENANTS, TenantServicer(tenants, authentication), admin),
                     forward(_FLEET, scheduler_channel, admin, errors.scheduler_unavailable),
                 ]
@@ -153,7 +166,8 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
                 server.add_generic_rpc_handlers(handlers)
 
             names = [
-                service.full_name for service in (_INVOCATIONS, _LOGS, _CONCURRENCY, _TENANTS, _FLEET, *_OF_CODESTORE)
+                service.full_name
+                for service in (_INVOCATIONS, _LOGS, _CONCURRENCY, _ROLLOVERS, _TENANTS, _FLEET, *_OF_CODESTORE)
             ]
             async with running_server(settings, register, names, max_message_bytes=MAX_MESSAGE_BYTES) as server:
                 try:

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from stoker_protos.admin.v1 import tenants_pb2
-from stoker_protos.v1 import concurrency_pb2, invocations_pb2, logs_pb2
+from stoker_protos.v1 import concurrency_pb2, invocations_pb2, logs_pb2, rollovers_pb2
 from stoker_service import paging
 from stoker_service.deadlines import remaining_s
 from stoker_service.errors import ErrorKind, StokerError
@@ -16,6 +16,8 @@ from stoker_frontend.codestore import Codestore
 from stoker_frontend.concurrency import Concurrency, Standing
 from stoker_frontend.invocations import Answered, Invocation, Invocations, RolloverEffect
 from stoker_frontend.logs import DEFAULT_LIMIT, LogLine, Logs
+from stoker_frontend.rollover_status import RolloverStatuses
+from stoker_frontend.rollover_wire import rollover_to_proto
 from stoker_frontend.routes import RouteKey
 from stoker_frontend.routing import DEFAULT_QUALIFIER
 from stoker_frontend.tenants import Tenant, Tenants
@@ -94,6 +96,21 @@ class ConcurrencyServicer:
         """Lists what is set for a function and its aliases."""
         standings = await self._concurrency.list(tenant, request.parent[len(FUNCTIONS) :])
         return concurrency_pb2.ListConcurrencyResponse(settings=[_concurrency_message(each) for each in standings])
+
+
+class RolloverServicer:
+    """Serves `stoker.v1.RolloverService`."""
+
+    def __init__(self, statuses: RolloverStatuses) -> None:
+        self._statuses = statuses
+
+    async def GetRollover(
+        self, tenant: str, request: rollovers_pb2.GetRolloverRequest, _context: Context
+    ) -> rollovers_pb2.GetRolloverResponse:
+        """Tells which version answers for an alias now, and why."""
+        _, function, _, alias = request.name.split("/")
+        status = await self._statuses.get(tenant, function, alias)
+        return rollovers_pb2.GetRolloverResponse(rollover=rollover_to_proto(request.name, status))
 
 
 class TenantServicer:

@@ -15,6 +15,7 @@ from stoker.cli import (
     logs,
     platform,
     rollouts,
+    rollovers,
     starters,
 )
 from stoker.cli.commands import Commands, Target
@@ -28,7 +29,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (starters, code, invocations, functions, aliases, rollouts, concurrency, layers, logs, platform, admin):
+for group in (
+    starters,
+    code,
+    invocations,
+    functions,
+    aliases,
+    rollouts,
+    rollovers,
+    concurrency,
+    layers,
+    logs,
+    platform,
+    admin,
+):
     group.register(app)
 
 

@@ -88,13 +88,22 @@ def down(
         note("functions and keys are kept; `stoker up` starts it again, `stoker down --purge` deletes them")
 
 
-def status(context: typer.Context, output: OutputOption = Output.TEXT) -> None:
-    """Shows services, hosts, VMs and containers.
+def status(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[:ALIAS]", help="A function, or an alias of it, to be shown instead.")
+    ] = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Shows services, hosts, VMs and containers; of a function, what its aliases point to and what answers now.
 
     The code is 3 if a service is not known to serve.
     """
     from stoker.cli.survey import survey
 
+    if name:
+        _show_function(context, name, output)
+        return
     with connected(context) as client:
         found = survey(client)
     if output is Output.JSON:
@@ -111,6 +120,16 @@ def status(context: typer.Context, output: OutputOption = Output.TEXT) -> None:
         _print_survey(found)
     if not found.is_well:
         raise typer.Exit(PLATFORM)
+
+
+def _show_function(context: typer.Context, name: str, output: Output) -> None:
+    from stoker.cli.concurrency import parse_target
+    from stoker.cli.rollovers import rollovers_of, show
+
+    function, alias = parse_target(name)
+    with connected(context) as client:
+        found = rollovers_of(client, function, alias)
+    show(found, output)
 
 
 def doctor(
