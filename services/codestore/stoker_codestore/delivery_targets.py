@@ -9,7 +9,6 @@ from sqlalchemy import and_, or_, select
 from stoker_codestore.database import Database, now
 from stoker_codestore.distribution import ArtifactKey
 from stoker_codestore.layers import layers_of
-from stoker_codestore.layers import layers_of
 from stoker_codestore.tables import AliasRow, FunctionRow, VersionRow
 
 RECENT = timedelta(hours=1)
