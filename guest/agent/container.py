@@ -1,7 +1,7 @@
 """One container: blank, then with code loaded, one invocation at a time or several at once, then gone."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -11,6 +11,7 @@ from pathlib import Path
 from agent import failures, hostnames, mounts, oci_config
 from agent.cgroups import Cgroup
 from agent.failures import Ended, Failure
+from agent.mounts import Windows
 from agent.oci_config import ContainerSpec
 from agent.output import Output
 from agent.runtime_channel import ChannelClosed, ChannelMisused, Header, Message, RuntimeChannel
@@ -75,6 +76,8 @@ class Code:
     """The size of its `/tmp` from now on; 0 leaves it as it is."""
     concurrency: int
     """How many invocations it runs at once."""
+    layers: Sequence[Path] = ()
+    """What it sees together at `/opt`, each over those before it."""
 
 
 # These two are not frozen, since a frozen one takes three times as long to make.
@@ -119,7 +122,7 @@ class Container:
         self,
         spec: ContainerSpec,
         pid: int,
-        window: Path,
+        windows: Windows,
         cgroup: Cgroup,
         channel: RuntimeChannel,
         output: Output,
@@ -130,7 +133,7 @@ class Container:
         Args:
             spec: What it was made as.
             pid: Its first process.
-            window: The directory over which its code is mounted.
+            windows: The directories over which its code and its layers are mounted.
             cgroup: Its control group.
             channel: The connection to its runtime.
             output: What it prints.
@@ -147,7 +150,7 @@ class Container:
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self.resources = resources
         self._pid = pid
-        self._window = window
+        self._windows = windows
         self._cgroup = cgroup
         self._channel = channel
         self._output = output
@@ -178,13 +181,16 @@ class Container:
         self.label = code.label
         bind, limits, load = Span("bind"), Span("limits"), Span("import")
         with bind:
-            mounts.show_in_window(code.directory, self._window)
+            mounts.show_in_window(code.directory, self._windows.code)
+            if code.layers:
+                mounts.stack_in_window(code.layers, self._windows.layers)
         with limits:
             self._make_functions(code)
         identity = code.identity
         header = {
             "type": "load",
             "code": oci_config.CODE,
+            "layers": oci_config.LAYERS if code.layers else "",
             "handler": code.handler,
             "environment": dict(code.environment),
             "function_name": identity.function,

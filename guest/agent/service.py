@@ -32,6 +32,7 @@ FIRST_SANE_TIME_NS = 1_577_836_800 * 10**9
 """The year 2020: an earlier clock is a mistake."""
 LAST_SANE_TIME_NS = 2**63 - 1
 MAX_MEMORY_MIB = 1024 * 1024
+MAX_LAYERS = 5
 MAX_CONCURRENCY = 100
 MAX_TIMEOUT_MS = 24 * 3600 * 1000
 MAX_RESPONSE_BYTES = 7 * 1024 * 1024
@@ -132,8 +133,11 @@ class GuestService:
         """Loads code into a container."""
         share = mounts.SHARES / checks.name("share", request.share)
         directory = share / checks.relative_path("path", request.path)
-        if not directory.is_dir():
-            raise RpcError(StatusCode.NOT_FOUND, f"path: the share {request.share} has no directory {request.path}")
+        checks.within("layers, their number", len(request.layers), 0, MAX_LAYERS)
+        layers = [share / checks.relative_path("layers", path) for path in request.layers]
+        for wanted in (directory, *layers):
+            if not wanted.is_dir():
+                raise RpcError(StatusCode.NOT_FOUND, f"path: there is no directory {wanted} in the share")
         of = request.identity
         code = Code(
             directory,
@@ -146,6 +150,7 @@ class GuestService:
             checks.within("memory_mib", request.memory_mib, 0, MAX_MEMORY_MIB),
             checks.within("tmp_mib", request.tmp_mib, 0, MAX_MEMORY_MIB),
             checks.within("concurrency", request.concurrency or 1, 1, MAX_CONCURRENCY),
+            layers,
         )
         loaded = await self._containers.load(checks.name("container", request.container), code)
         return self._messages.LoadCodeResponse(

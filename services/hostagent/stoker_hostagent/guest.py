@@ -119,6 +119,7 @@ class Guest:
             label=code.label,
             name=code.name,
             concurrency=code.concurrency,
+            layers=code.layers,
             memory_mib=code.memory_mib,
             tmp_mib=code.tmp_mib,
         )

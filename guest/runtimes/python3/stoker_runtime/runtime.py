@@ -87,7 +87,8 @@ def _load(channel: Channel, load: dict[str, Any]) -> Function | None:
     code: str = load["code"]
     os.chdir(code)
     own = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path[:] = [code, *own, *(path for path in sys.path if _is_standard(path))]
+    layers = _layer_paths(load.get("layers", ""))
+    sys.path[:] = [code, *own, *layers, *(path for path in sys.path if _is_standard(path))]
     try:
         handler = find_handler(load["handler"])
         if (concurrency := load.get("concurrency", 1)) > 1:
@@ -158,6 +159,15 @@ def _flush() -> None:
             stream.flush()
         except Exception:  # noqa: BLE001, S110 - the function may have closed it, or put anything in its place
             pass
+
+
+def _layer_paths(layers: str) -> list[str]:
+    """Where modules are in layers, whose commands come into the PATH; nowhere without layers."""
+    if not layers:
+        return []
+    os.environ["PATH"] = f"{os.environ['PATH']}:{layers}/bin" if os.environ.get("PATH") else f"{layers}/bin"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return [f"{layers}/python/lib/{version}/site-packages", f"{layers}/python"]
 
 
 def _is_standard(path: str) -> bool:
