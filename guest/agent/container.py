@@ -10,6 +10,8 @@ from pathlib import Path
 
 from agent import failures, hostnames, mounts, oci_config
 from agent.cgroups import Cgroup
+from agent.container_ports import OpenPort
+from agent.direct import Direct
 from agent.failures import Ended, Failure
 from agent.mounts import Windows
 from agent.oci_config import ContainerSpec
@@ -93,6 +95,17 @@ class Invocation:
     max_response_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An invocation that came by the container's own port, and has not been answered there."""
+
+    id: str
+    timeout_ms: int
+    elapsed_ms: int
+    """How much of its time is over."""
+    max_response_bytes: int
+
+
 @dataclass(slots=True)
 class Answer:
     """How an invocation ended."""
@@ -113,6 +126,8 @@ class Loaded:
     failure: Failure | None
     """Why it can't be used, where it can't."""
     spans: tuple[Span, ...]
+    port_number: int = 0
+    """The port that it has for itself; 0 for none."""
 
 
 class Container:
@@ -147,6 +162,8 @@ class Container:
         self.is_killed = False
         self.is_given_up = False
         """Whether it ended by what one of several invocations did, for whose end nobody may have waited."""
+        self.port_number = 0
+        """The port of its own by which it gets its invocations; 0 for none."""
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self.resources = resources
         self._pid = pid
@@ -155,6 +172,7 @@ class Container:
         self._channel = channel
         self._output = output
         self._sharing: Sharing | None = None
+        self._direct: Direct | None = None
 
     async def wait_until_ready(self) -> Failure | None:
         """Waits for the runtime; returns why it can't be used, where it can't."""
@@ -171,8 +189,12 @@ class Container:
         self.id = name
         self._output.redirect(printed)
 
-    async def load(self, code: Code) -> Loaded:
+    async def load(self, code: Code, port: OpenPort | None = None) -> Loaded:
         """Makes it the function's: its limits, its host name, its code; then imports the handler.
+
+        Args:
+            code: What is loaded.
+            port: The port from which the runtime is to read invocations. The caller closes it.
 
         Raises:
             OSError: The code can't be mounted, or the limits can't be set; it is of no use then.
@@ -199,6 +221,7 @@ class Container:
             "memory_limit_mib": identity.memory_mib,
             "log_stream": f"{identity.function}/{identity.version}/{self.id}",
             "concurrency": code.concurrency,
+            "has_port": port is not None,
         }
         self._output.begin("")
         with load:
@@ -212,7 +235,10 @@ class Container:
                 self.state = State.IDLE
                 if code.concurrency > 1:
                     self._sharing = Sharing(self._channel, code.concurrency, self._output.tell, self._give_up)
-                return Loaded(None, spans)
+                if port is not None:
+                    self._direct = Direct.begin(self._channel, self._output, port.file)
+                    self.port_number = port.number
+                return Loaded(None, spans, self.port_number)
             case "failed":
                 return Loaded(failures.while_loading(failures.from_runtime(reply.header)), spans)
             case other:
@@ -235,9 +261,14 @@ class Container:
             hostnames.set_hostname_of(self._pid, self.id)
 
     @property
-    def is_shared(self) -> bool:
-        """Whether it runs several invocations at once, so that somebody must `listen`."""
-        return self._sharing is not None
+    def is_under_way(self) -> bool:
+        """Whether an invocation that came by its own port is."""
+        return self._direct is not None and self._direct.is_under_way
+
+    @property
+    def must_be_heard(self) -> bool:
+        """Whether its runtime speaks without being asked, so that somebody must `listen`."""
+        return self._sharing is not None or self._direct is not None
 
     @property
     def is_full(self) -> bool:
@@ -249,13 +280,13 @@ class Container:
         return self._sharing is not None and self._sharing.runs(invocation_id)
 
     async def listen(self) -> None:
-        """Takes what the runtime of a shared container sends, until it ends."""
-        sharing = self._sharing
-        if sharing is None:
+        """Takes what a runtime that must be heard sends, until it ends."""
+        heard = self._sharing or self._direct
+        if heard is None:
             return
         try:
             try:
-                await sharing.listen()
+                await heard.listen()
             except ChannelClosed:
                 self.is_given_up |= not self.is_killed
                 failure = failures.exited(await self._end(), "the invocation", self.memory_mib)
@@ -264,7 +295,7 @@ class Container:
                 failure = await self._misused(str(error))
         except TimeoutError:
             failure = failures.misused("nothing after it was killed")
-        sharing.end(failure)
+        heard.end(failure)
 
     def _give_up(self) -> None:
         self.is_given_up = True
@@ -297,28 +328,56 @@ class Container:
                 reply, log_tail = await self._sharing.exchange(
                     invocation.id, header, invocation.payload, invocation.timeout_ms, invocation.max_response_bytes
                 )
-        payload, content_type, failure = b"", "", None
-        if isinstance(reply, Failure):
-            failure = reply
-        elif reply.type == "result":
-            content_type = reply.header.get("content_type")
-            if reply.body is None:
-                content_type, failure = "", failures.response_too_large(invocation.max_response_bytes)
-            elif content_type in CONTENT_TYPES:
-                payload = reply.body
-            else:
-                failure = await self._misused("a result without a known content type")
-        elif reply.type == "failed":
-            failure = failures.from_runtime(reply.header)
-        else:
-            failure = await self._misused(f"a message of type {reply.type!r}")
+        payload, content_type, failure = await self._judge(reply, invocation.max_response_bytes)
         if self._sharing is None:
             log_tail = self._output.end()
         is_lost = self.is_killed or self.ended.done()
         if not is_lost:
             self.state = State.IDLE
         spans = (span,) if is_recorded(invocation.traceparent) else ()
-        return Answer(payload, content_type or "", failure, span.duration_ns, log_tail, is_lost, spans)
+        return Answer(payload, content_type, failure, span.duration_ns, log_tail, is_lost, spans)
+
+    async def finish_invocation(self, expected: Expected) -> Answer:
+        """Waits for the end of an invocation that came by its own port, where it has not ended there.
+
+        If this task is cancelled, nothing happens to the invocation.
+        """
+        direct = self._direct
+        if direct is None:
+            raise ValueError("it has no port")
+        span = Span("handler")
+        with span:
+            try:
+                await asyncio.sleep(0)  # from here on this is a task
+                async with asyncio.timeout(max(1, expected.timeout_ms - expected.elapsed_ms) / 1000):
+                    reply: Message | Failure = await direct.answer(expected.id)
+            except TimeoutError:
+                self.kill()
+                await self.wait_for_end()
+                reply = failures.timed_out(expected.timeout_ms, "the invocation")
+        if isinstance(reply, Message) and reply.body is not None and len(reply.body) > expected.max_response_bytes:
+            reply.body = None
+        payload, content_type, failure = await self._judge(reply, expected.max_response_bytes)
+        log_tail = self._output.end_of(expected.id)
+        span.duration_ns += expected.elapsed_ms * 1_000_000
+        span.start_unix_ns -= expected.elapsed_ms * 1_000_000
+        is_lost = self.is_killed or self.ended.done()
+        return Answer(payload, content_type, failure, span.duration_ns, log_tail, is_lost, (span,))
+
+    async def _judge(self, reply: Message | Failure, max_response_bytes: int) -> tuple[bytes, str, Failure | None]:
+        """What a runtime's reply to an invocation means: payload, content type, failure."""
+        if isinstance(reply, Failure):
+            return b"", "", reply
+        if reply.type == "failed":
+            return b"", "", failures.from_runtime(reply.header)
+        if reply.type != "result":
+            return b"", "", await self._misused(f"a message of type {reply.type!r}")
+        if reply.body is None:
+            return b"", "", failures.response_too_large(max_response_bytes)
+        content_type = reply.header.get("content_type")
+        if content_type not in CONTENT_TYPES:
+            return b"", "", await self._misused("a result without a known content type")
+        return reply.body, content_type, None
 
     def kill(self) -> None:
         """Kills all its processes; `ended` tells when they are gone."""

@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 from stoker_ttrpc.errors import Code as StatusCode
 from stoker_ttrpc.errors import RpcError
 
 from agent.children import Children
-from agent.container import REMOVAL_TIMEOUT_S, Answer, Code, Container, Invocation, Loaded, State
+from agent.container import REMOVAL_TIMEOUT_S, Answer, Code, Container, Expected, Invocation, Loaded, State
+from agent.container_ports import OpenPort, open_container_port
 from agent.creation import make_container
 from agent.crun import Crun, CrunFailed
 from agent.events import Events
@@ -19,6 +22,9 @@ from agent.runtimes import Runtime, vm_memory_mib
 
 MAX_CONTAINERS = 64
 
+MAX_LEFT = 16
+"""Of how many containers that ended by themselves it is still known how, for a host that asks for the invocation."""
+
 log = logging.getLogger(__name__)
 
 
@@ -26,7 +32,12 @@ class Containers:
     """The containers by their ids."""
 
     def __init__(
-        self, group: asyncio.TaskGroup, children: Children, events: Events, runtimes: Mapping[str, Runtime]
+        self,
+        group: asyncio.TaskGroup,
+        children: Children,
+        events: Events,
+        runtimes: Mapping[str, Runtime],
+        ports: Mapping[int, Path],
     ) -> None:
         """Begins without any.
 
@@ -35,12 +46,15 @@ class Containers:
             children: Starts processes.
             events: Is told what happens by itself.
             runtimes: What containers can run.
+            ports: The ports that containers may have for themselves.
         """
         self._group = group
         self._crun = Crun(children)
         self._events = events
         self._runtimes = runtimes
+        self._ports = ports
         self._containers: dict[str, Container] = {}
+        self._left: OrderedDict[str, Container] = OrderedDict()
         # These two by the ids that containers were made with.
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._slots: dict[str, int] = {}
@@ -90,8 +104,11 @@ class Containers:
                 f"container {container}: {failure.message}{f'; it printed: {said}' if said else ''}",
             )
 
-    async def load(self, container: str, code: Code) -> Loaded:
+    async def load(self, container: str, code: Code, port_number: int) -> Loaded:
         """Loads code into a blank container, which has another id then; where it can't be, the container is destroyed.
+
+        It gets the port of that number, unless that is taken, its runtime doesn't read ports, or it is to run several
+        invocations at once; 0 is no port's.
 
         Raises:
             RpcError: The container isn't there, or isn't blank; the id is another's; or it can't be made ready.
@@ -101,14 +118,18 @@ class Containers:
             self._check_unused(code.name)
             self._containers[code.name] = self._containers.pop(container)
             found.rename(code.name, partial(self._events.printed, code.name))
+        port = self._open_port(found, code, port_number)
         try:
-            loaded = await found.load(code)
+            loaded = await found.load(code, port)
         except OSError as error:
             await self.destroy(code.name)
             raise RpcError(StatusCode.INTERNAL, f"container {code.name} can't be made ready: {error}") from error
+        finally:
+            if port is not None:
+                port.close()
         if loaded.failure is not None:
             await self.destroy(code.name)
-        elif found.is_shared:
+        elif found.must_be_heard:
             self._group.create_task(found.listen())
         return loaded
 
@@ -119,6 +140,8 @@ class Containers:
             RpcError: The container isn't there, or isn't idle; or it runs an invocation of this id.
         """
         found = self._find(container, State.IDLE)
+        if found.port_number:
+            raise RpcError(StatusCode.FAILED_PRECONDITION, f"container: {container} gets invocations by its own port")
         if found.is_full:
             raise RpcError(StatusCode.FAILED_PRECONDITION, f"container: {container} runs as many as it may")
         if found.runs(invocation.id):
@@ -129,18 +152,40 @@ class Containers:
         finally:
             self._running -= 1
 
+    async def finish(self, container: str, expected: Expected) -> Answer:
+        """Waits for the end of an invocation that came by the container's own port; it may have ended with that.
+
+        Raises:
+            RpcError: The container isn't there, or has no port.
+        """
+        found = self._left.pop(container, None) or self._find(container, State.IDLE)
+        if not found.port_number:
+            raise RpcError(StatusCode.FAILED_PRECONDITION, f"container: {container} has no port of its own")
+        return await found.finish_invocation(expected)
+
     async def destroy(self, container: str) -> None:
         """Kills a container and returns when nothing of it is left; one that isn't there is no error.
 
         Raises:
             RpcError: Its processes live on.
         """
+        self._left.pop(container, None)
         if (found := self._containers.get(container)) is not None:
             found.kill()
             life = self._lives[found.spec.id]
             await asyncio.wait((life,), timeout=REMOVAL_TIMEOUT_S)
             if not life.done():
                 raise RpcError(StatusCode.INTERNAL, f"container {container}: its processes don't end")
+
+    def _open_port(self, container: Container, code: Code, number: int) -> OpenPort | None:
+        device = self._ports.get(number)
+        if device is None or code.concurrency > 1 or not self._runtimes[container.spec.runtime].reads_ports:
+            return None
+        try:
+            return open_container_port(number, device)
+        except OSError as error:
+            log.warning("container %s gets no port: %s", code.name, error)
+            return None
 
     def _check_unused(self, container: str) -> None:
         if container in self._slots or container in self._containers:
@@ -162,6 +207,10 @@ class Containers:
         code = await end
         is_alone = container.state in (State.BLANK, State.IDLE) and not container.is_killed
         is_surprise = is_alone or container.is_given_up
+        if container.port_number and not container.is_killed:
+            self._left[container.id] = container
+            if len(self._left) > MAX_LEFT:
+                self._left.popitem(last=False)
         ended = container.finish(code)
         if is_surprise:
             self._events.exited(container.id, ended.reason)

@@ -6,6 +6,8 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 
+from agent.board import Board
+
 MAX_LINE_BYTES = 16 * 1024
 TAIL_BYTES = 4 * 1024
 READ_BYTES = 64 * 1024
@@ -62,6 +64,7 @@ class Output:
         """
         self._printed = printed
         self._invocation_id = ""
+        self._board: Board | None = None
         self._tail = bytearray()
         self._splitters = {stdout: LineSplitter(), stderr: LineSplitter()}
         self._names = {stdout: "stdout", stderr: "stderr"}
@@ -80,6 +83,10 @@ class Output:
         """Tells lines that came another way than by the pipes."""
         self._printed(invocation_id, stream, lines)
 
+    def follow(self, board: Board) -> None:
+        """From here on the process says by the board whose lines they are, and is marked to wait for `end_of`."""
+        self._board = board
+
     def begin(self, invocation_id: str) -> None:
         """From here on lines belong to this invocation."""
         self._take_rest()
@@ -91,6 +98,17 @@ class Output:
         self._take_rest()
         self._invocation_id = ""
         return bytes(self._tail)
+
+    def end_of(self, invocation_id: str) -> bytes:
+        """The same where the process says what it runs, for an invocation that it has said to be over."""
+        board, self._board = self._board, None
+        if self._invocation_id != invocation_id:
+            self._change_owner(invocation_id)
+        tail = self.end()
+        self._board = board
+        if board is not None:
+            board.clear()
+        return tail
 
     def close(self) -> None:
         """Takes what is left, and closes the pipes."""
@@ -104,12 +122,25 @@ class Output:
             taken = 0
             while taken < MAX_DRAIN_BYTES and (count := self._read(pipe)):
                 taken += count
+        self._tell_unfinished()
+
+    def _tell_unfinished(self) -> None:
         for pipe, splitter in self._splitters.items():
             if lines := splitter.flush():
                 self._printed(self._invocation_id, self._names[pipe], lines)
 
+    def _change_owner(self, invocation_id: str) -> None:
+        self._tell_unfinished()
+        self._invocation_id = invocation_id
+        self._tail.clear()
+
     def _read(self, pipe: int) -> int:
         """Reads what there is; returns how much it was."""
+        if self._board is not None:
+            # First the mark, so that the process cannot go on to another invocation in between unnoticed.
+            self._board.mark()
+            if (owner := self._board.invocation_id) != self._invocation_id:
+                self._change_owner(owner)
         try:
             data = os.read(pipe, READ_BYTES)
         except BlockingIOError:

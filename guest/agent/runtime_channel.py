@@ -9,7 +9,7 @@ import json
 import select
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -82,6 +82,14 @@ class RuntimeChannel:
         if sent < len(message) and not self._broken:
             self._unsent += message[sent:]
             self._loop.add_writer(self._socket, self._send_rest)
+
+    def send_files(self, header: bytes, files: Sequence[int]) -> None:
+        """Sends a message without a body, and files with it, while nothing else is on its way.
+
+        Raises:
+            OSError: The runtime has closed its end.
+        """
+        socket.send_fds(self._socket, [_SIZES.pack(len(header), 0) + header], files)
 
     async def sent(self) -> None:
         """Returns when there is room for the next message; raises as `send` does."""

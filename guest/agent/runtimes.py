@@ -18,6 +18,8 @@ class Runtime:
     name: str
     command: tuple[str, ...]
     """The program's path in the container and its arguments; `{memory_mib}` stands for the VM's memory."""
+    reads_ports: bool = False
+    """Whether it can read invocations from a port of its own."""
 
     def command_for(self, memory_mib: int) -> list[str]:
         """The command in a VM with this memory. What the container gets of it is only known when it gets its code."""
@@ -33,7 +35,9 @@ def find_runtimes(directory: Path) -> Mapping[str, Runtime]:
     """The runtimes in a directory whose program is there, by name."""
     found: dict[str, Runtime] = {}
     for description in sorted(directory.glob("*/runtime.json")):
-        command = tuple(json.loads(description.read_text())["command"])
+        told = json.loads(description.read_text())
+        command = tuple(told["command"])
         if Path(command[0]).exists():
-            found[description.parent.name] = Runtime(description.parent.name, command)
+            name = description.parent.name
+            found[name] = Runtime(name, command, reads_ports=told.get("reads_ports", False))
     return found

@@ -11,7 +11,7 @@ from stoker_ttrpc.errors import RpcError
 from stoker_ttrpc.server import Method, StreamMethod, UnaryMethod
 
 from agent import checks, identity, mounts, quiescence, uevents
-from agent.container import Code, Identity, Invocation, State
+from agent.container import Answer, Code, Expected, Identity, Invocation, State
 from agent.containers import Containers
 from agent.events import Events, Exited, Lines
 from agent.failures import Failure
@@ -66,6 +66,7 @@ class GuestService:
             "MountShare": self.mount_share,
             "CreateContainer": self.create_container,
             "LoadCode": self.load_code,
+            "FinishInvocation": self.finish_invocation,
             "DestroyContainer": self.destroy_container,
             "ListContainers": self.list_containers,
         }
@@ -152,9 +153,11 @@ class GuestService:
             checks.within("concurrency", request.concurrency or 1, 1, MAX_CONCURRENCY),
             layers,
         )
-        loaded = await self._containers.load(checks.name("container", request.container), code)
+        loaded = await self._containers.load(checks.name("container", request.container), code, request.port)
         return self._messages.LoadCodeResponse(
-            failure=self._failure(loaded.failure), spans=[self._span(span) for span in loaded.spans]
+            failure=self._failure(loaded.failure),
+            spans=[self._span(span) for span in loaded.spans],
+            port=loaded.port_number,
         )
 
     async def invoke(self, request: Any) -> Any:
@@ -167,7 +170,20 @@ class GuestService:
             checks.traceparent("traceparent", request.traceparent),
             checks.within("max_response_bytes", request.max_response_bytes, 1, MAX_RESPONSE_BYTES),
         )
-        answer = await self._containers.invoke(checks.name("container", request.container), invocation)
+        return self._outcome(await self._containers.invoke(checks.name("container", request.container), invocation))
+
+    async def finish_invocation(self, request: Any) -> Any:
+        """Waits for the end of an invocation that was sent by another way."""
+        expected = Expected(
+            checks.invocation_id("invocation_id", request.invocation_id),
+            checks.within("timeout_ms", request.timeout_ms, 1, MAX_TIMEOUT_MS),
+            checks.within("elapsed_ms", request.elapsed_ms, 0, MAX_TIMEOUT_MS),
+            checks.within("max_response_bytes", request.max_response_bytes, 1, MAX_RESPONSE_BYTES),
+        )
+        answer = await self._containers.finish(checks.name("container", request.container), expected)
+        return self._messages.FinishInvocationResponse(outcome=self._outcome(answer))
+
+    def _outcome(self, answer: Answer) -> Any:
         return self._messages.InvokeResponse(
             payload=answer.payload,
             content_type=answer.content_type,
@@ -187,9 +203,13 @@ class GuestService:
         """Lists the containers."""
         response = self._messages.ListContainersResponse()
         for container in self._containers.all():
-            is_loaded = container.state in (State.IDLE, State.BUSY)
+            is_loaded = container.state in (State.IDLE, State.BUSY) and not container.is_under_way
             response.containers.add(
-                container=container.id, is_loaded=is_loaded, label=container.label, runtime=container.spec.runtime
+                container=container.id,
+                is_loaded=is_loaded,
+                label=container.label,
+                runtime=container.spec.runtime,
+                port=container.port_number,
             )
         return response
 

@@ -9,6 +9,7 @@ from stoker_ttrpc.server import Server
 
 from agent import cgroups, identity, mounts
 from agent.children import Children
+from agent.container_ports import find_container_ports
 from agent.containers import Containers
 from agent.events import Events
 from agent.messages import load_messages
@@ -33,7 +34,8 @@ async def _serve() -> None:
     messages = load_messages(ROOT / "agent" / "guest.binpb")
     events = Events()
     async with asyncio.TaskGroup() as group:
-        containers = Containers(group, Children(), events, find_runtimes(ROOT / "runtimes"))
+        runtimes, ports = find_runtimes(ROOT / "runtimes"), find_container_ports()
+        containers = Containers(group, Children(), events, runtimes, ports)
         image = (ROOT / "image-id").read_text().strip()
         service = GuestService(messages, containers, events, image)
         server = Server(service.methods(), messages.TransportRequest, messages.TransportResponse)

@@ -89,7 +89,9 @@ class Runtime:
 
 
 @asynccontextmanager
-async def running(language: str, code: Path) -> AsyncGenerator[Runtime]:
+async def running(
+    language: str, code: Path, stdout: int = asyncio.subprocess.PIPE, stderr: int = asyncio.subprocess.PIPE
+) -> AsyncGenerator[Runtime]:
     """Starts a runtime, and waits until it is ready."""
     own, theirs = socket.socketpair()
     with theirs:
@@ -106,8 +108,8 @@ async def running(language: str, code: Path) -> AsyncGenerator[Runtime]:
             *command,
             pass_fds=(file,),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
         )
     channel = RuntimeChannel(own)
     try:

@@ -96,16 +96,17 @@ def test_a_clone_has_the_machine_of_its_template_and_names_of_its_own(
     host_id: str, vm_id: str, domain_uuid: uuid.UUID, channel: Path, console: Path
 ) -> None:
     record = VmRecord(host_id, vm_id, RECORD.shape, VmState.CREATING, "", IMAGE.id, 1_800_000_000, is_clone=True)
-    root = etree.fromstring(domain_xml.clone(SAVED_XML, record, domain_uuid, Devices(channel, console)))
+    devices = Devices(channel, console)
+    root = etree.fromstring(domain_xml.clone(SAVED_XML, record, domain_uuid, devices))
     assert root.findtext("name") == domain_xml.domain_name(host_id, vm_id)
     assert root.findtext("uuid") == str(domain_uuid)
     (metadata,) = root.findall("metadata/*")
     assert domain_metadata.from_xml(etree.tostring(metadata, encoding="unicode")) == record
     named = etree.fromstring(SAVED_XML)
-    for path, device in (("devices/channel/source", channel), ("devices/serial/source", console)):
-        for tree in (root, named):
-            (source,) = tree.findall(path)
-            assert source.attrib.pop("path") == str(device if tree is root else DEVICES.channel) or tree is named
+    for path, ends in (("devices/channel/source", devices.sockets.values()), ("devices/serial/source", [console])):
+        assert [source.attrib.pop("path") for source in root.findall(path)] == [str(end) for end in ends]
+        for source in named.findall(path):
+            del source.attrib["path"]
     for tree in (root, named):
         for path in ("name", "uuid", "metadata"):
             (element,) = tree.findall(path)

@@ -19,7 +19,11 @@ from stoker_hostagent.guest_image import GuestImage
 from stoker_hostagent.vm import VM_ID
 
 GUEST_PORT = "dev.stoker.guest.0"
-"""The virtio-serial port's name in the guest."""
+"""The name in the guest of the virtio-serial port to the guest agent."""
+
+CONTAINER_PORTS = 12
+"""How many ports a VM has for its containers, which may have one each. The guest's kernel sets half a MiB apart for
+each; containers without one are reached by the guest agent, which takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,22 @@ class Devices:
     """The UNIX socket that QEMU listens on for the guest's port."""
     console: Path
     """The file that the guest's console is written to."""
+
+    @property
+    def container_ports(self) -> list[Path]:
+        """The UNIX sockets that QEMU listens on for the containers' own ports, in the order of their numbers."""
+        return [self.channel.with_suffix(f".p{number}") for number in range(1, CONTAINER_PORTS + 1)]
+
+    @property
+    def sockets(self) -> dict[str, Path]:
+        """All sockets of the VM's ports, by the names that these have in the guest."""
+        ports = {container_port(number): path for number, path in enumerate(self.container_ports, 1)}
+        return {GUEST_PORT: self.channel, **ports}
+
+
+def container_port(number: int) -> str:
+    """The name in the guest of a port for a container."""
+    return f"dev.stoker.container.{number}"
 
 
 def domain_name(host_id: str, vm_id: str) -> str:
@@ -98,7 +118,9 @@ def clone(saved_xml: str, record: VmRecord, domain_uuid: uuid.UUID, devices: Dev
     _only(root, "uuid").text = str(domain_uuid)
     metadata = _only(root, "metadata")
     metadata[:] = [domain_metadata.to_element(record)]
-    _only(root, "devices/channel/source").set("path", str(devices.channel))
+    for name, path in devices.sockets.items():
+        channel = _only(root, f"devices/channel/target[@name='{name}']/..")
+        _only(channel, "source").set("path", str(path))
     _only(root, "devices/serial/source").set("path", str(devices.console))
     # libvirt lists the serial port once more, as the console.
     for console in root.findall("devices/console/source"):
@@ -140,9 +162,10 @@ def _add_devices(parent: Element, image: GuestImage, devices: Devices) -> None:
     _add(disk, "source", file=str(image.root))
     _add(disk, "target", dev="vda", bus="virtio")
     _add(disk, "readonly")
-    channel = _add(parent, "channel", type="unix")
-    _add(channel, "source", mode="bind", path=str(devices.channel))
-    _add(channel, "target", type="virtio", name=GUEST_PORT)
+    for name, path in devices.sockets.items():
+        channel = _add(parent, "channel", type="unix")
+        _add(channel, "source", mode="bind", path=str(path))
+        _add(channel, "target", type="virtio", name=name)
     console = _add(parent, "serial", type="file")
     # Written through virtlogd, which bounds its size.
     _add(console, "source", path=str(devices.console), append="off")

@@ -4,7 +4,7 @@ Each step looks at what is there and does what is missing, so that it can be rep
 """
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,10 @@ class Footprints:
     def socket(self, vm_id: str) -> Path:
         """Where a VM's guest can be reached."""
         return self._places.devices(vm_id).channel
+
+    def container_ports(self, vm_id: str) -> Sequence[Path]:
+        """Where the ports of a VM's containers can be reached."""
+        return self._places.devices(vm_id).container_ports
 
     @property
     def templates(self) -> Path:
@@ -156,7 +160,7 @@ class Footprints:
     def _files(self, vm_id: str) -> list[Path]:
         devices = self._places.devices(vm_id)
         # virtlogd begins a new log when one is full, and numbers the older ones.
-        return [devices.channel, *devices.console.parent.glob(f"{devices.console.name}*")]
+        return [*devices.sockets.values(), *devices.console.parent.glob(f"{devices.console.name}*")]
 
 
 def _made(directory: Path) -> Path:

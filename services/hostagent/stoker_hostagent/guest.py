@@ -1,5 +1,6 @@
 """One VM's guest agent, as typed calls. The only place that knows the guest's protos beside `guest_channel.py`."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Sequence
@@ -7,6 +8,8 @@ from collections.abc import Sequence
 import structlog
 from stoker_protos.guest.v1 import guest_pb2
 
+from stoker_hostagent import vm_errors
+from stoker_hostagent.container_port import ContainerPort, PortLost, PortMisused, Result
 from stoker_hostagent.guest_channel import GuestChannel
 from stoker_hostagent.guest_messages import (
     Code,
@@ -18,6 +21,7 @@ from stoker_hostagent.guest_messages import (
     InvokeResult,
     Loaded,
 )
+from stoker_hostagent.guest_ports import GuestPorts
 
 log = structlog.get_logger()
 
@@ -32,6 +36,8 @@ CLOCK_ERROR_S = 0.1
 _CLOCK_ATTEMPTS = 5
 _ENTROPY_BYTES = 64
 _TEMPLATE_HOSTNAME = "template"
+EXIT = 3
+"""`FUNCTION_ERROR_KIND_EXIT` of `stoker.v1.FunctionErrorKind`."""
 _LONG_AGO_UNIX_NS = 1_600_000_000 * 10**9
 """In the year 2020."""
 
@@ -44,8 +50,9 @@ class Guest:
     Cancelling a call cancels it in the guest; the container of an invocation is killed then, if it had that to itself.
     """
 
-    def __init__(self, channel: GuestChannel) -> None:
+    def __init__(self, channel: GuestChannel, ports: GuestPorts | None = None) -> None:
         self._channel = channel
+        self._ports = ports or GuestPorts(())
 
     async def wait_answer(self) -> GuestFacts:
         """What the guest says of itself, as soon as it has booted. The caller sets the limit."""
@@ -103,6 +110,8 @@ class Guest:
 
     async def load_code(self, container: str, code: Code) -> Loaded:
         """Makes a blank container the function's, under another id, and imports the handler."""
+        loaded = code.name or container
+        port = self._ports.open(loaded) if code.concurrency == 1 else 0
         request = guest_pb2.LoadCodeRequest(
             container=container,
             share=code.share,
@@ -122,13 +131,22 @@ class Guest:
             layers=code.layers,
             memory_mib=code.memory_mib,
             tmp_mib=code.tmp_mib,
+            port=port,
         )
         limit_s = code.timeout_ms / 1000 + GRACE_S
-        answer = await self._channel.call("LoadCode", request, guest_pb2.LoadCodeResponse, limit_s)
+        has_port = False
+        try:
+            answer = await self._channel.call("LoadCode", request, guest_pb2.LoadCodeResponse, limit_s)
+            has_port = answer.port > 0
+        finally:
+            if not has_port:
+                self._ports.close(loaded)
         return Loaded(_failure(answer), _spans(answer))
 
     async def invoke(self, invocation: Invocation) -> InvokeResult:
         """Runs an invocation in a loaded container."""
+        if (port := self._ports.find(invocation.container)) is not None:
+            return await self._invoke_by_port(port, invocation)
         request = guest_pb2.InvokeRequest(
             container=invocation.container,
             invocation_id=invocation.id,
@@ -140,26 +158,79 @@ class Guest:
         )
         limit_s = invocation.timeout_ms / 1000 + GRACE_S
         answer = await self._channel.call("Invoke", request, guest_pb2.InvokeResponse, limit_s)
+        return _outcome(answer)
+
+    async def _invoke_by_port(self, port: ContainerPort, invocation: Invocation) -> InvokeResult:
+        begun_ns = time.monotonic_ns()
+        span_id = secrets.token_hex(8)
+        try:
+            result = await port.send(invocation, _child_traceparent(invocation.traceparent, span_id))
+            if result is None:
+                elapsed_ms = (time.monotonic_ns() - begun_ns) // 1_000_000
+                result = await self._finish(port, invocation, elapsed_ms)
+        except PortMisused as misused:
+            failure = Failure(EXIT, "RuntimeMisused", str(misused), ())
+            return InvokeResult(b"", "", failure, time.monotonic_ns() - begun_ns, b"", is_container_lost=True, spans=())
+        except PortLost as lost:
+            raise vm_errors.guest_unreachable(self._channel.vm_id, str(lost)) from lost
+        finally:
+            port.forget()
+        if isinstance(result, InvokeResult):
+            return result
+        span = GuestSpan("handler", result.started_unix_ns, result.started_unix_ns + result.run_ns, span_id)
         return InvokeResult(
-            answer.payload,
-            answer.content_type,
-            _failure(answer),
-            answer.run_ns,
-            answer.log_tail,
-            answer.container_lost,
-            _spans(answer),
+            result.payload, result.content_type, None, result.run_ns, b"", is_container_lost=False, spans=(span,)
         )
+
+    async def _finish(self, port: ContainerPort, invocation: Invocation, elapsed_ms: int) -> InvokeResult | Result:
+        """Asks the guest agent how an invocation ends, while the runtime may still answer by itself."""
+        request = guest_pb2.FinishInvocationRequest(
+            container=invocation.container,
+            invocation_id=invocation.id,
+            timeout_ms=invocation.timeout_ms,
+            elapsed_ms=elapsed_ms,
+            max_response_bytes=invocation.max_response_bytes,
+        )
+        limit_s = invocation.timeout_ms / 1000 + GRACE_S
+        call = self._channel.call("FinishInvocation", request, guest_pb2.FinishInvocationResponse, limit_s)
+        asking, late = asyncio.create_task(call), asyncio.create_task(port.late_result())
+        try:
+            await asyncio.wait((asking, late), return_when=asyncio.FIRST_COMPLETED)
+            return _outcome(asking.result().outcome) if asking.done() else late.result()
+        finally:
+            for task in (asking, late):
+                task.cancel()
+            await asyncio.wait((asking, late))
 
     async def destroy_container(self, container: str) -> None:
         """Kills a container and removes all it left. An unknown container is no error."""
         request = guest_pb2.DestroyContainerRequest(container=container)
         await self._channel.call("DestroyContainer", request, guest_pb2.DestroyContainerResponse, CALL_S)
+        self._ports.close(container)
+
+    def container_exited(self, container: str) -> bool:
+        """Takes note that a container has ended by itself; returns whether an invocation that runs there will tell."""
+        port = self._ports.find(container)
+        if port is not None and port.look_at_agent():
+            return True
+        self._ports.close(container)
+        return False
+
+    def close(self) -> None:
+        """Lets whoever waits for the answer of a container know that the VM has ended."""
+        self._ports.close_all()
 
     async def list_containers(self) -> Sequence[GuestContainer]:
         """Lists the containers, as after a restart of the host agent."""
         request = guest_pb2.ListContainersRequest()
         answer = await self._channel.call("ListContainers", request, guest_pb2.ListContainersResponse, CALL_S)
-        return [GuestContainer(each.container, each.is_loaded, each.label, each.runtime) for each in answer.containers]
+        return [
+            GuestContainer(each.container, each.is_loaded and self._can_reach(each), each.label, each.runtime)
+            for each in answer.containers
+        ]
+
+    def _can_reach(self, listed: guest_pb2.ListContainersResponse.Container) -> bool:
+        return not listed.port or self._ports.adopt(listed.container, listed.port)
 
     async def _configure(self, hostname: str, machine_id: str, unix_time_ns: int) -> None:
         request = guest_pb2.ConfigureRequest(
@@ -169,6 +240,24 @@ class Guest:
             entropy=secrets.token_bytes(_ENTROPY_BYTES),
         )
         await self._channel.call("Configure", request, guest_pb2.ConfigureResponse, CALL_S)
+
+
+def _outcome(answer: guest_pb2.InvokeResponse) -> InvokeResult:
+    return InvokeResult(
+        answer.payload,
+        answer.content_type,
+        _failure(answer),
+        answer.run_ns,
+        answer.log_tail,
+        answer.container_lost,
+        _spans(answer),
+    )
+
+
+def _child_traceparent(traceparent: str, span_id: str) -> str:
+    """The W3C trace context that makes whatever follows a child of that span; empty where there is no trace."""
+    parts = traceparent.split("-")
+    return f"{parts[0]}-{parts[1]}-{span_id}-{parts[3]}" if len(parts) == 4 else ""
 
 
 def _failure(answer: guest_pb2.LoadCodeResponse | guest_pb2.InvokeResponse) -> Failure | None:

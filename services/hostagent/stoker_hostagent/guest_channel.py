@@ -53,6 +53,11 @@ class GuestChannel:
         self._is_closed = False
         self._answered_s: float | None = None
 
+    @property
+    def vm_id(self) -> str:
+        """The VM."""
+        return self._vm_id
+
     async def run(self) -> None:
         """Keeps the connection; returns when the guest, which had answered before, has been silent for too long."""
         failures = 0

@@ -15,6 +15,7 @@ from stoker_hostagent.footprints import Footprints
 from stoker_hostagent.guest import Guest
 from stoker_hostagent.guest_channel import GuestChannel
 from stoker_hostagent.guest_image import GuestImage
+from stoker_hostagent.guest_ports import GuestPorts
 from stoker_hostagent.template_store import Template
 from stoker_hostagent.vm import GoneReason, Vm, VmListener, VmState
 from stoker_hostagent.vm_domain import Ended, VmDomain
@@ -45,7 +46,7 @@ class VirtualMachine:
         self._connecting: asyncio.Task[None] | None = None
         self._container_memory_mib = 0
         self._domain = VmDomain()
-        self.guest = Guest(self._channel)
+        self.guest = self._new_guest()
 
     @property
     def id(self) -> str:
@@ -78,6 +79,7 @@ class VirtualMachine:
     async def disconnect(self) -> None:
         """Ends the way to its guest, for good."""
         self._channel.close()
+        self.guest.close()
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
@@ -113,7 +115,7 @@ class VirtualMachine:
         await self.disconnect()
         await self._footprints.remove(self.id)
         self._channel = self._new_channel()
-        self.guest = Guest(self._channel)
+        self.guest = self._new_guest()
 
     def domain_stopped(self, domain_uuid: str) -> bool:
         """Takes note that a domain of its name has ended; returns whether it has ended with it.
@@ -170,6 +172,7 @@ class VirtualMachine:
         self.gone_reason = reason
         self.record = replace(self.record, state=VmState.ENDING)
         self._channel.close()
+        self.guest.close()
         if self._connecting is not None:
             self._connecting.cancel()
         self.announce()
@@ -196,6 +199,9 @@ class VirtualMachine:
     def _new_channel(self) -> GuestChannel:
         return GuestChannel(self.id, self._footprints.socket(self.id), self._unreachable_s, self._heard)
 
+    def _new_guest(self) -> Guest:
+        return Guest(self._channel, GuestPorts(self._footprints.container_ports(self.id)))
+
     async def _move_to(self, record: VmRecord) -> None:
         await self._footprints.remember(record)
         self.check_alive()
@@ -205,6 +211,8 @@ class VirtualMachine:
     def _heard(self, event: guest_pb2.WatchResponse) -> None:
         match event.WhichOneof("event"):
             case "exited":
+                if self.guest.container_exited(event.exited.container):
+                    return
                 self._listener.container_exited(self.id, event.exited.container, event.exited.reason)
             case "lines":
                 told = event.lines

@@ -48,6 +48,17 @@ class Channel:
         header = _decode(self._read(header_size).decode())
         return header, self._read(body_size)
 
+    def receive_files(self, count: int) -> list[int]:
+        """Waits for a message that brings files, while no other is on its way.
+
+        Raises:
+            EOFError: The agent is gone.
+        """
+        message, files, _, _ = socket.recv_fds(self.socket, READ_BYTES, count, socket.MSG_CMSG_CLOEXEC)
+        if not message:
+            raise EOFError("the guest agent is gone")
+        return files
+
     async def receive_from(self, reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
         """Waits for a message, as `receive` does, where a reader gets what is received.
 

@@ -38,6 +38,7 @@ from .channel import Channel
 from .context import Context
 from .failures import describe, print_to_log
 from .function import BYTES, JSON, Function, find_handler
+from .port import Port
 from .printing import attribute_output
 from .rehearsal import rehearse
 from .sharing import Sharing, check_asynchronous
@@ -71,6 +72,8 @@ def run() -> None:
         if function is not None and is_shared:
             answer = functools.partial(_answer_among_others, function, load)
             asyncio.run(Sharing(channel, answer).serve())
+        if function is not None and load.get("has_port"):
+            _serve_port(channel, function, load)
         while function is not None:
             invoke, payload = channel.receive()
             _invoke(channel, function, load, invoke, payload)
@@ -101,6 +104,38 @@ def _load(channel: Channel, load: dict[str, Any]) -> Function | None:
     _flush()
     channel.send({"type": "loaded"})
     return Function(handler)
+
+
+def _serve_port(channel: Channel, function: Function, load: dict[str, Any]) -> None:
+    """Runs what comes by the port of its own, until the agent is gone."""
+    port = Port(channel)
+    while True:
+        invoke, payload = port.receive()
+        invocation_id: str = invoke["invocation_id"]
+        port.begin(invocation_id)
+        context = _context(load, invoke)
+        started_ns, begun_ns = time.time_ns(), time.monotonic_ns()
+        try:
+            kind, response = function.call(payload, invoke["content_type"], context, invoke["max_response_bytes"])
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as below
+            print_to_log(error, load["code"])
+            _flush()
+            port.hand_over()
+            channel.send({**describe(error, load["code"]), "invocation_id": invocation_id})
+        else:
+            run_ns = time.monotonic_ns() - begun_ns
+            _flush()
+            if port.may_answer():
+                port.answer(
+                    f'{{"type":"result","invocation_id":"{invocation_id}","content_type":"{kind}",'
+                    f'"started_unix_ns":{started_ns},"run_ns":{run_ns}}}'.encode(),
+                    response,
+                )
+            else:
+                port.hand_over()
+                channel.send({"type": "result", "invocation_id": invocation_id, "content_type": kind}, response)
 
 
 def _context(load: dict[str, Any], invoke: dict[str, Any]) -> Context:
