@@ -15,6 +15,7 @@ from alembic.config import Config
 from sqlalchemy import Connection
 from stoker_codestore.codestore import MIGRATIONS, running_codestore
 from stoker_codestore.config import CodestoreSettings
+from stoker_protos.admin.v1 import tenant_policies_pb2_grpc
 from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2_grpc, outcomes_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2,
@@ -27,6 +28,7 @@ from stoker_protos.v1 import (
     functions_pb2_grpc,
     layers_pb2_grpc,
     rollouts_pb2_grpc,
+    signing_keys_pb2_grpc,
     versions_pb2,
     versions_pb2_grpc,
 )
@@ -98,6 +100,8 @@ class World:
         self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(channel)
         self.targets = codestore_pb2_grpc.ConcurrencyTargetServiceStub(channel)
         self.layers = layers_pb2_grpc.LayerServiceStub(channel)
+        self.policies = tenant_policies_pb2_grpc.TenantPolicyServiceStub(channel)
+        self.keys = signing_keys_pb2_grpc.SigningKeyServiceStub(channel)
         self.fetches = codestore_pb2_grpc.ArtifactFetchServiceStub(channel)
 
     def create(self, name: str, metadata: Metadata = ANN, description: str = "") -> Any:

@@ -61,6 +61,9 @@ from stoker_codestore.service import (
     FunctionServicer,
     VersionServicer,
 )
+from stoker_codestore.signing_keys import SigningKeys
+from stoker_codestore.tenant_policies import TenantPolicies
+from stoker_codestore.tenant_service import TENANT_SERVICES, serve_tenants
 from stoker_codestore.uploads import Uploads
 from stoker_codestore.version_loads import VersionLoads
 from stoker_codestore.version_sweep import VersionSweep
@@ -82,6 +85,7 @@ _SERVICES = [
     codestore_pb2.DESCRIPTOR.services_by_name["ArtifactFetchService"],
     *ROLLOUT_SERVICES,
     *LAYER_SERVICES,
+    *TENANT_SERVICES,
     *delivery_assembly.SERVICES,
 ]
 
@@ -159,9 +163,7 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 functions_pb2_grpc.add_FunctionServiceServicer_to_server(
                     FunctionServicer(Functions(database, changes, quotas)), server
                 )
-                versions_pb2_grpc.add_VersionServiceServicer_to_server(
-                    VersionServicer(versions), server
-                )
+                versions_pb2_grpc.add_VersionServiceServicer_to_server(VersionServicer(versions), server)
                 aliases_pb2_grpc.add_AliasServiceServicer_to_server(AliasServicer(Aliases(database, changes)), server)
                 artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(
                     ArtifactServicer(uploads, artifacts, store), server
@@ -179,6 +181,7 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 )
                 serve_rollouts(rollouts, server)
                 serve_layers(Layers(database), server)
+                serve_tenants(TenantPolicies(database, changes, quotas), SigningKeys(database, changes, quotas), server)
 
             async with running_server(settings, register, [service.full_name for service in _SERVICES]) as server:
                 try:

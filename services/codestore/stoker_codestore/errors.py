@@ -238,6 +238,69 @@ def quota_exceeded(tenant: str, quota: str, what: str) -> StokerError:
     )
 
 
+def signature_required() -> StokerError:
+    """The tenant's policy lets only signed code run, and this is not."""
+    return StokerError(
+        ErrorKind.FAILED_PRECONDITION,
+        "SIGNATURE_REQUIRED",
+        "version.signature: only signed code may be published for this tenant; sign it "
+        "(`stoker deploy --sign KEYFILE`)",
+        field="version.signature",
+    )
+
+
+def signing_key_unknown(key_id: str) -> StokerError:
+    """Code is signed by a key that the tenant does not have."""
+    return StokerError(
+        ErrorKind.FAILED_PRECONDITION,
+        "SIGNING_KEY_UNKNOWN",
+        f"version.signature.key_id: the tenant has no signing key {key_id}; add it (`stoker signing-key add NAME "
+        "KEYFILE.pub`), or sign with one that `stoker signing-key list` shows",
+        field="version.signature.key_id",
+    )
+
+
+def signature_invalid(key_id: str) -> StokerError:
+    """A signature is not one of this code by that key."""
+    return StokerError(
+        ErrorKind.FAILED_PRECONDITION,
+        "SIGNATURE_INVALID",
+        f"version.signature.signature: is not one of this artifact and these layers by the key {key_id}; "
+        "sign them again",
+        field="version.signature.signature",
+    )
+
+
+def signing_key_exists(name: str, key_id: str) -> StokerError:
+    """The tenant has that signing key, or another of that name."""
+    return StokerError(
+        ErrorKind.ALREADY_EXISTS,
+        "SIGNING_KEY_EXISTS",
+        f"signing_key.name: there is a signing key `{name}`, or this one ({key_id}) has another name; "
+        "ListSigningKeys shows them",
+        field="signing_key.name",
+    )
+
+
+def signing_key_not_found(name: str) -> StokerError:
+    """The tenant has no signing key of that name."""
+    return StokerError(
+        ErrorKind.NOT_FOUND,
+        "SIGNING_KEY_NOT_FOUND",
+        f"name: there is no signing key `{name}`; ListSigningKeys shows those there are",
+        field="name",
+    )
+
+
+def too_many_signing_keys(limit: int) -> StokerError:
+    """The tenant has as many signing keys as it may."""
+    return StokerError(
+        ErrorKind.RESOURCE_EXHAUSTED,
+        "TOO_MANY_SIGNING_KEYS",
+        f"there are {limit} signing keys, and no more may be; delete those that are not needed",
+    )
+
+
 def upload_overtaken() -> StokerError:
     """What an upload had stored was swept before the upload was at its end, again and again."""
     return StokerError(

@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stoker_codestore.database import Database
 from stoker_codestore.notifications import Notifications
+from stoker_codestore.tables import FunctionRow
 from stoker_codestore.watches import RouteChange, Watches
 
 
@@ -36,3 +38,24 @@ class RouteChanges:
         finally:
             # Even a failed attempt may have had its effect, where the answer to a commit was lost.
             self._watches.tell(change)
+
+    @asynccontextmanager
+    async def changing_tenant(self, tenant: str) -> AsyncGenerator[AsyncSession]:
+        """A transaction that changes something that counts for all of a tenant's versions.
+
+        Raises:
+            IntegrityError: A row that must be the only one of its kind is not.
+            StokerError: DATABASE_UNAVAILABLE.
+        """
+        changes: list[RouteChange] = []
+        try:
+            async with self._database.transaction() as session:
+                yield session
+                functions = await session.scalars(select(FunctionRow.name).where(FunctionRow.tenant == tenant))
+                changes += [RouteChange(tenant, function) for function in functions]
+                if self._notifications is not None:
+                    for change in changes:
+                        await self._notifications.notify(session, change)
+        finally:
+            for change in changes:
+                self._watches.tell(change)

@@ -16,8 +16,9 @@ from sqlalchemy import (
     LargeBinary,
     String,
     UniqueConstraint,
+    select,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
 NAME = String(63).with_variant(String(63, collation="C"), "postgresql")
 """A name of a tenant, function or alias, in the order of its bytes in every database."""
@@ -57,6 +58,33 @@ class FunctionRow(Base):
     etag: Mapped[str] = mapped_column(UID)
 
 
+class TenantPolicyRow(Base):
+    """What a tenant may; 0 for the default. Whoever adds what a quota counts locks the tenant's row first."""
+
+    __tablename__ = "tenant_policies"
+
+    tenant: Mapped[str] = mapped_column(NAME, primary_key=True)
+    max_artifact_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    max_artifacts: Mapped[int] = mapped_column(BigInteger, default=0)
+    max_total_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    max_functions: Mapped[int] = mapped_column(BigInteger, default=0)
+    max_versions: Mapped[int] = mapped_column(BigInteger, default=0)
+    require_signed: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class SigningKeyRow(Base):
+    """A public key of somebody who vouches for a tenant's code."""
+
+    __tablename__ = "signing_keys"
+    __table_args__ = (UniqueConstraint("tenant", "key_id", name="uq_signing_keys_tenant_key_id"),)
+
+    tenant: Mapped[str] = mapped_column(NAME, primary_key=True)
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)
+    key_id: Mapped[str] = mapped_column(KEY_ID)
+    public_key: Mapped[bytes] = mapped_column(LargeBinary(32))
+    create_time: Mapped[datetime] = mapped_column(TIME)
+
+
 class VersionRow(Base):
     """A version."""
 
@@ -80,6 +108,21 @@ class VersionRow(Base):
     # Both or none: which key signed its code, and the signature.
     signing_key_id: Mapped[str | None] = mapped_column(KEY_ID)
     signature: Mapped[bytes | None] = mapped_column(LargeBinary(64))
+    # Read with it, as they count at this moment: that key, if the tenant still has it, and the tenant's policy.
+    signing_key: Mapped[bytes | None] = column_property(
+        select(SigningKeyRow.public_key)
+        .join(FunctionRow, FunctionRow.tenant == SigningKeyRow.tenant)
+        .where(FunctionRow.uid == function_uid, SigningKeyRow.key_id == signing_key_id)
+        .correlate_except(SigningKeyRow, FunctionRow)
+        .scalar_subquery()
+    )
+    require_signed: Mapped[bool | None] = column_property(
+        select(TenantPolicyRow.require_signed)
+        .join(FunctionRow, FunctionRow.tenant == TenantPolicyRow.tenant)
+        .where(FunctionRow.uid == function_uid)
+        .correlate_except(TenantPolicyRow, FunctionRow)
+        .scalar_subquery()
+    )
     create_time: Mapped[datetime] = mapped_column(TIME)
 
 
@@ -233,33 +276,6 @@ class DoomedObjectRow(Base):
 
     object_key: Mapped[str] = mapped_column(String(128), primary_key=True)
     time: Mapped[datetime] = mapped_column(TIME, index=True)
-
-
-class TenantPolicyRow(Base):
-    """What a tenant may; 0 for the default. Whoever adds what a quota counts locks the tenant's row first."""
-
-    __tablename__ = "tenant_policies"
-
-    tenant: Mapped[str] = mapped_column(NAME, primary_key=True)
-    max_artifact_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
-    max_artifacts: Mapped[int] = mapped_column(BigInteger, default=0)
-    max_total_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
-    max_functions: Mapped[int] = mapped_column(BigInteger, default=0)
-    max_versions: Mapped[int] = mapped_column(BigInteger, default=0)
-    require_signed: Mapped[bool] = mapped_column(Boolean, default=False)
-
-
-class SigningKeyRow(Base):
-    """A public key of somebody who vouches for a tenant's code."""
-
-    __tablename__ = "signing_keys"
-    __table_args__ = (UniqueConstraint("tenant", "key_id", name="uq_signing_keys_tenant_key_id"),)
-
-    tenant: Mapped[str] = mapped_column(NAME, primary_key=True)
-    name: Mapped[str] = mapped_column(NAME, primary_key=True)
-    key_id: Mapped[str] = mapped_column(KEY_ID)
-    public_key: Mapped[bytes] = mapped_column(LargeBinary(32))
-    create_time: Mapped[datetime] = mapped_column(TIME)
 
 
 class ManifestRow(Base):

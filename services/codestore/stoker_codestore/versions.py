@@ -15,6 +15,7 @@ from stoker_codestore.layers import UsedLayer, column_of, layers_of, resolve_lay
 from stoker_codestore.quotas import Quotas, usage_of
 from stoker_codestore.retention import Retention, remove_versions
 from stoker_codestore.route_changes import RouteChanges
+from stoker_codestore.signing_keys import Proof, Signature, check_signature
 from stoker_codestore.tables import AliasRow, VersionRow
 
 DEFAULT_MEMORY_MIB = 128
@@ -48,6 +49,8 @@ class Configuration:
     description: str
     layers: tuple[UsedLayer, ...] = ()
     """What the function finds in `/opt`, each over those before it."""
+    signature: Signature | None = None
+    """By whom the code is signed."""
 
     def with_defaults(self) -> "Configuration":
         """What is 0 because it was not given, given."""
@@ -68,6 +71,8 @@ class Version:
     number: int = 0
     uid: str = ""
     create_time: datetime | None = None
+    proof: Proof | None = None
+    """What hosts are told of who vouches for the code; None where nobody does and nobody must."""
 
 
 class Versions:
@@ -85,8 +90,8 @@ class Versions:
         """Publishes the next version, unless the newest is the same already; that one is returned then.
 
         Raises:
-            StokerError: FUNCTION_NOT_FOUND, ARTIFACT_NOT_FOUND, LAYER_NOT_FOUND, QUOTA_EXCEEDED, or
-                DATABASE_UNAVAILABLE.
+            StokerError: FUNCTION_NOT_FOUND, ARTIFACT_NOT_FOUND, LAYER_NOT_FOUND, SIGNATURE_REQUIRED,
+                SIGNING_KEY_UNKNOWN, SIGNATURE_INVALID, QUOTA_EXCEEDED, or DATABASE_UNAVAILABLE.
         """
         configuration = configuration.with_defaults()
         begin = self._database.transaction() if validate_only else self._changes.changing(tenant, function)
@@ -98,6 +103,7 @@ class Versions:
             digests = [configuration.artifact_sha256, *(layer.artifact_sha256 for layer in configuration.layers)]
             if missing := await use_artifacts(session, tenant, digests):
                 raise errors.artifact_not_found(missing, "version.artifact")
+            await check_signature(session, tenant, digests, configuration.signature)
             newest = await session.scalar(
                 select(VersionRow).where(VersionRow.function_uid == row.uid).order_by(VersionRow.number.desc()).limit(1)
             )
@@ -185,8 +191,15 @@ def version_of(row: VersionRow) -> Version:
         row.environment,
         row.description,
         layers_of(row.layers),
+        Signature(row.signing_key_id, row.signature) if row.signing_key_id and row.signature else None,
     )
-    return Version(configuration, row.number, row.uid, in_utc(row.create_time))
+    return Version(configuration, row.number, row.uid, in_utc(row.create_time), _proof(row))
+
+
+def _proof(row: VersionRow) -> Proof | None:
+    if not (row.signature or row.require_signed):
+        return None
+    return Proof(row.signature or b"", row.signing_key or b"", bool(row.require_signed))
 
 
 def _row(version: Version, function_uid: str) -> VersionRow:
@@ -205,5 +218,7 @@ def _row(version: Version, function_uid: str) -> VersionRow:
         environment=dict(configuration.environment),
         description=configuration.description,
         layers=column_of(configuration.layers),
+        signing_key_id=configuration.signature.key_id if configuration.signature else None,
+        signature=configuration.signature.signature if configuration.signature else None,
         create_time=version.create_time,
     )

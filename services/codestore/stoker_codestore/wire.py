@@ -18,6 +18,7 @@ from stoker_codestore.functions import Function, Settings
 from stoker_codestore.layers import UsedLayer
 from stoker_codestore.rollover_terms import DEFAULT_STALENESS_S, RolloverPolicy, Terms
 from stoker_codestore.routes import Route
+from stoker_codestore.signing_keys import Proof, Signature
 from stoker_codestore.versions import Configuration, Runtime, Version
 
 _RUNTIMES = {
@@ -87,6 +88,9 @@ def configuration_of(version: versions_pb2.Version) -> Configuration:
         environment=dict(version.environment),
         description=checked_text("version.description", version.description),
         layers=tuple(UsedLayer(names.layer_in(name), names.version_in(name)) for name in version.layers),
+        signature=Signature(version.signature.key_id, version.signature.signature)
+        if version.HasField("signature")
+        else None,
     )
 
 
@@ -118,6 +122,11 @@ def version_message(function: str, version: Version) -> versions_pb2.Version:
         concurrency=configuration.concurrency,
         description=configuration.description,
         layers=[f"layers/{used.layer}/versions/{used.number}" for used in configuration.layers],
+        signature=versions_pb2.CodeSignature(
+            key_id=configuration.signature.key_id, signature=configuration.signature.signature
+        )
+        if configuration.signature
+        else None,
         create_time=timestamp(version.create_time) if version.create_time else None,
     )
 
@@ -220,6 +229,13 @@ def spec_message(tenant: str, function: str, version: Version, artifact_size_byt
             codestore_pb2.LayerSpec(artifact_sha256=used.artifact_sha256, artifact_size_bytes=used.artifact_size_bytes)
             for used in configuration.layers
         ],
+        proof=_proof_message(version.proof) if version.proof else None,
+    )
+
+
+def _proof_message(proof: Proof) -> codestore_pb2.CodeProof:
+    return codestore_pb2.CodeProof(
+        signature=proof.signature, public_key=proof.public_key, is_required=proof.is_required
     )
 
 
