@@ -178,6 +178,12 @@ def test_the_guests_platform_is_chosen_among_several(tmp_path: Path) -> None:
     assert inspect(write(tmp_path / "image.tar", tar_of(nested))).file_count == 1
 
 
+def test_an_index_without_images_leaves_it_to_the_other_description(tmp_path: Path) -> None:
+    parts = image([APP])
+    files = {**layout_files(parts), **docker_files(parts), "index.json": b'{"manifests": null}'}
+    assert inspect(write(tmp_path / "image.tar", tar_of(files))).file_count == 1
+
+
 def refusal(tmp_path: Path, data: bytes) -> UnsafeArchive:
     with pytest.raises(UnsafeArchive) as caught:
         unpack(write(tmp_path / "image.tar", data), tmp_path / "out")

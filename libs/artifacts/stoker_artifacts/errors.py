@@ -63,6 +63,11 @@ def unsupported(what: str) -> UnsafeArchive:
     return UnsafeArchive(Reason.UNSUPPORTED, f"{what}, which is not supported; pack it with plain `zip` or `tar -z`")
 
 
+def unsupported_image(what: str) -> UnsafeArchive:
+    """The refusal of an image that is made in a way that is not understood."""
+    return UnsafeArchive(Reason.UNSUPPORTED, f"{what}, which is not supported; save one image with `docker save`")
+
+
 def shown(name: str | bytes) -> str:
     """A name as a message has it: printable, and not too long."""
     text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from stoker_artifacts.contents import Kind
-from stoker_artifacts.errors import Reason, UnsafeArchive, corrupt, shown, unsupported
+from stoker_artifacts.errors import Reason, UnsafeArchive, corrupt, shown, unsupported_image
 from stoker_artifacts.limits import Limits
 from stoker_artifacts.tars import TarStream, read_tar
 from stoker_artifacts.tree import Tree
@@ -96,7 +96,7 @@ class Blobs:
         """
         blob = self.open(name)
         if blob.size_bytes > LONGEST_JSON_BYTES:
-            raise unsupported(f"{shown(name)} is longer than {LONGEST_JSON_BYTES} bytes")
+            raise unsupported_image(f"{shown(name)} is longer than {LONGEST_JSON_BYTES} bytes")
         text = blob.read()
         if sha256:
             blob.check(sha256)

@@ -1,7 +1,8 @@
 """What an image archive says of the image in it: its layers, from the bottom up, and its working directory.
 
 Two descriptions are in use: that of an OCI layout (`index.json`, OCI image-spec 1.1), and that of `docker save`
-(`manifest.json`). Where both are there, the first counts, since it tells the digest of every part.
+(`manifest.json`). Where both are there, the first counts, since it tells the digest of every part; unless it lists no
+image, as Docker 25.0 writes it for one without a name.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from stoker_artifacts.errors import Reason, UnsafeArchive, corrupt, shown, unsupported
+from stoker_artifacts.errors import Reason, UnsafeArchive, corrupt, shown, unsupported_image
 from stoker_artifacts.image_blobs import Blobs
 
 MOST_LAYERS = 127
@@ -55,7 +56,9 @@ def find_image(blobs: Blobs) -> Image:
         UnsafeArchive: There is none, more than one, or none that the guest can run; or what describes it is damaged.
     """
     if "index.json" in blobs and "oci-layout" in blobs:
-        return _of_layout(blobs)
+        index = _object(blobs.json("index.json"), "index.json")
+        if index.get("manifests") or "manifest.json" not in blobs:
+            return _of_layout(blobs, index)
     if "manifest.json" in blobs:
         return _of_docker(blobs)
     raise UnsafeArchive(
@@ -65,14 +68,14 @@ def find_image(blobs: Blobs) -> Image:
     )
 
 
-def _of_layout(blobs: Blobs) -> Image:
-    manifest = _chosen(blobs, _object(blobs.json("index.json"), "index.json"), 1)
+def _of_layout(blobs: Blobs, index: Json) -> Image:
+    manifest = _chosen(blobs, index, 1)
     layers = [_object(layer, "a layer") for layer in _list(manifest, "layers")]
     for layer in layers:
         if "encrypted" in str(layer.get("mediaType", "")):
             raise UnsafeArchive(Reason.ENCRYPTED, "a layer of the image is encrypted; save it decrypted")
         if layer.get("urls"):
-            raise unsupported("a layer of the image is not in the archive but only linked to")
+            raise unsupported_image("a layer of the image is not in the archive but only linked to")
     digests = [_digest(layer, "digest") for layer in layers]
     config = _digest(_object(manifest.get("config"), "the config"), "digest")
     return _image(
@@ -85,15 +88,15 @@ def _chosen(blobs: Blobs, index: Json, depth: int) -> Json:
     descriptors = [_object(each, "a descriptor") for each in _list(index, "manifests")[:_MOST_IMAGES]]
     fitting = {_digest(each, "digest"): each for each in descriptors if _fits(each.get("platform"))}
     if not fitting:
-        raise unsupported(f"the archive holds no image for {'/'.join(_PLATFORM)}")
+        raise unsupported_image(f"the archive holds no image for {'/'.join(_PLATFORM)}")
     if len(fitting) > 1:
-        raise unsupported(f"the archive holds {len(fitting)} images, and code is one")
+        raise unsupported_image(f"the archive holds {len(fitting)} images, and code is one")
     digest, descriptor = fitting.popitem()
     found = _object(blobs.json(_path(digest), digest), "the manifest")
     if descriptor.get("mediaType") not in _INDEXES:
         return found
     if depth == _DEEPEST_INDEX:
-        raise unsupported("the image's indexes lead to indexes again and again")
+        raise unsupported_image("the image's indexes lead to indexes again and again")
     return _chosen(blobs, found, depth + 1)
 
 
@@ -111,7 +114,7 @@ def _of_docker(blobs: Blobs) -> Image:
     if not isinstance(images, list) or not images:
         raise corrupt("`manifest.json` lists no image")
     if len(cast("list[Any]", images)) > 1:
-        raise unsupported(f"the archive holds {len(cast('list[Any]', images))} images, and code is one")
+        raise unsupported_image(f"the archive holds {len(cast('list[Any]', images))} images, and code is one")
     manifest = _object(images[0], "the image in `manifest.json`")
     config = _object(blobs.json(_text(manifest, "Config")), "the config")
     files = _list(manifest, "Layers")
@@ -131,7 +134,7 @@ def _image(config: Json, files: Sequence[tuple[str, str]]) -> Image:
     if len(diffs) != len(files):
         raise corrupt(f"the image has {len(files)} layers, and its config tells of {len(diffs)}")
     if len(files) > MOST_LAYERS:
-        raise unsupported(f"the image has {len(files)} layers, and up to {MOST_LAYERS} are allowed")
+        raise unsupported_image(f"the image has {len(files)} layers, and up to {MOST_LAYERS} are allowed")
     layers = [
         Layer(file, digest, _digest({"diff_id": diff}, "diff_id"))
         for (file, digest), diff in zip(files, diffs, strict=True)
@@ -148,7 +151,7 @@ def _digest(described: Json, key: str) -> str:
     told = _text(described, key)
     found = _DIGEST.fullmatch(told)
     if found is None:
-        raise unsupported(f"a part of the image is known by {shown(told)}, which is no SHA-256")
+        raise unsupported_image(f"a part of the image is known by {shown(told)}, which is no SHA-256")
     return found[1]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stoker_artifacts.contents import Entry, Kind
-from stoker_artifacts.errors import Reason, UnsafeArchive, shown, unsupported
+from stoker_artifacts.errors import Reason, UnsafeArchive, shown, unsupported_image
 from stoker_artifacts.limits import Limits
 from stoker_artifacts.paths import parts_of
 from stoker_artifacts.tree import check_ratio, paths_too_long, too_large, too_many_entries
@@ -174,7 +174,7 @@ def _white_out(parent: Directory, name: str, layer: int, entry: Entry) -> None:
             Reason.OUTSIDE, f"{shown(entry.name)}: the whiteout names no file of its directory, but {shown(hidden)}"
         )
     if hidden.startswith(_WHITEOUT):
-        raise unsupported(f"{shown(entry.name)} is no whiteout of OCI")
+        raise unsupported_image(f"{shown(entry.name)} is no whiteout of OCI")
     _remove_lower(parent, hidden, layer)
 
 
