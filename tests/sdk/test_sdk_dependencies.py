@@ -1,17 +1,23 @@
 """Dependencies, installed by the real programs from wheels and packages that lie on this disk."""
 
+import io
 import json
 import os
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stoker.build_tools import BuildFailed
 from stoker.dependencies import NONE, Dependencies, cache_directory, install
 from stoker.packing import Packed, packed
 
+from tests.sdk.peer import Peer
 from tests.sdk.wheels import make_wheel
+
+Run = Callable[..., Any]
 
 LINUX = "cp311-cp311-manylinux_2_17_x86_64"
 MACOS = "cp311-cp311-macosx_11_0_arm64"
@@ -176,3 +182,29 @@ def test_a_missing_program_is_told_with_what_to_do(code: Path, monkeypatch: pyte
         install(code, lambda _: None)
     assert caught.value.reason == "NPM_MISSING"
     assert "--no-build" in caught.value.message
+
+
+def test_deploy_installs_unless_it_is_told_not_to(run: Run, peer: Peer, tmp_path: Path, code: Path) -> None:
+    make_wheel(tmp_path / "wheels", "alpha")
+    (code / "requirements.txt").write_text("alpha\n")
+    done = run("deploy", "hello", str(code))
+    assert done.exit_code == 0, done.stderr
+    assert "dependencies of requirements.txt: installing for the guest" in done.stderr
+    done = run("deploy", "hello", str(code), "--no-build")
+    assert "dependencies" not in done.stderr
+    packed_names = [names_of(data) for data in peer.artifacts.values()]
+    assert ["alpha/__init__.py" in names for names in packed_names] == [True, False]
+
+
+def test_what_cannot_be_installed_is_the_commands_failure(run: Run, peer: Peer, tmp_path: Path, code: Path) -> None:
+    make_wheel(tmp_path / "wheels", "gamma", MACOS)
+    (code / "requirements.txt").write_text("gamma\n")
+    done = run("deploy", "hello", str(code))
+    assert done.exit_code == 2
+    assert "gamma==1.0 has no wheel for the guest" in done.stderr
+    assert peer.artifacts == {}
+
+
+def names_of(data: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return archive.getnames()

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from stoker.errors import StokerError
+from stoker.errors import PackingError
 
 LONGEST_S = 900.0
 """How long installing may take, in seconds."""
@@ -16,7 +16,7 @@ Tell = Callable[[str], None]
 """Is told what happens, a line each time."""
 
 
-class BuildFailed(StokerError):
+class BuildFailed(PackingError):
     """The dependencies of the code cannot be installed for the guest."""
 
 

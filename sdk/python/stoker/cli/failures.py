@@ -16,6 +16,8 @@ _COMMANDS = {
     "ALIAS_SPLIT": "`stoker alias set` points it at one",
     "FUNCTION_CONCURRENCY": "nothing ran: try again, or raise the maximum with `stoker concurrency set`",
     "FUNCTION_NOT_FOUND": "`stoker list` shows those there are, `stoker deploy` makes one",
+    "LAYER_IN_USE": "`stoker delete NAME --version NUMBER` deletes that version",
+    "LAYER_NOT_FOUND": "`stoker layer versions` shows those there are, `stoker layer publish` makes one",
     "NO_EARLIER_VERSION": "name one of those that `stoker versions` shows",
     "ROLLOUT_ENDED": "`stoker rollout NAME --to VERSION` begins another",
     "ROLLOUT_UNDER_WAY": "wait for its end, or end it with `stoker rollout abort` or `stoker rollback`",
