@@ -36,6 +36,7 @@ class ArtifactFetch(codestore_pb2_grpc.ArtifactFetchServiceServicer):
     def __init__(self) -> None:
         self.artifacts: dict[str, bytes] = {}
         self.fetches = 0
+        self.has_begun = asyncio.Event()
         self.refusals = 0
         self.may_end = asyncio.Event()
         self.may_end.set()
@@ -50,6 +51,7 @@ class ArtifactFetch(codestore_pb2_grpc.ArtifactFetchServiceServicer):
         self, request: codestore_pb2.FetchArtifactRequest, context: Context
     ) -> AsyncIterator[codestore_pb2.FetchArtifactResponse]:
         self.fetches += 1
+        self.has_begun.set()
         if self.refusals > 0:
             self.refusals -= 1
             raise StokerError(ErrorKind.UNAVAILABLE, "OBJECT_STORE_UNAVAILABLE", "the object store is away")

@@ -145,6 +145,8 @@ class MemoryMachines:
         self.listener: VmListener | None = None
         self.may_create = asyncio.Event()
         self.may_create.set()
+        self.may_assign = asyncio.Event()
+        self.may_assign.set()
 
     def all(self) -> Sequence[Vm]:
         return list(self.vms.values())
@@ -169,6 +171,7 @@ class MemoryMachines:
     async def assign(self, vm_id: str, tenant: str) -> Vm:
         if vm_id not in self.vms:
             raise StokerError(ErrorKind.NOT_FOUND, "VM_NOT_FOUND", f"there is no VM {vm_id}")
+        await self.may_assign.wait()
         self._put(replace(self.vms[vm_id], state=VmState.ACTIVE, tenant=tenant))
         return self.vms[vm_id]
 

@@ -78,9 +78,10 @@ class Surroundings:
         """The command that makes the VM."""
         return self.command(create_vm=hosts_pb2.CreateVm(vm=vm, shape=hosts_pb2.Shape(vcpus=1, memory_mib=512)))
 
-    def assign_vm(self, vm: str = VM, tenant: str = "acme") -> hosts_pb2.ConnectResponse:
+    def assign_vm(self, vm: str = VM, tenant: str = "acme", first: Version | None = None) -> hosts_pb2.ConnectResponse:
         """The command that gives it to a tenant."""
-        return self.command(assign_vm=hosts_pb2.AssignVm(vm=vm, tenant=tenant))
+        spec = spec_from_version(first) if first else None
+        return self.command(assign_vm=hosts_pb2.AssignVm(vm=vm, tenant=tenant, first=spec))
 
     def create_container(
         self, version: Version, container: str = "c-1", *, lease: str = "lease-1", holder: str = "frontend-1"

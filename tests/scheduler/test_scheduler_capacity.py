@@ -27,6 +27,8 @@ async def test_the_search_order_from_a_new_vm_to_a_warm_container() -> None:
         cold = await scheduler.acquire(spec)
         assert (cold.start, cold.init_ms, cold.lease.host_address) == (COLD, 12.5, "h1:7403")
         assert kinds(host) == ["create_vm", "assign_vm", "create_container"]
+        # The host fetches what will run while it gives the VM to the tenant.
+        assert host.commands[1].assign_vm.first == host.commands[2].create_container.spec == spec
         assert host.containers[cold.lease.container].lease_id == cold.lease.id
 
         beside = await scheduler.acquire(a_spec(memory_mib=200))

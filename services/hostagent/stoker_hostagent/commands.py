@@ -115,7 +115,10 @@ class Commands:
                 vm = await self._machines.create(create_vm.vm, shape_from_proto(create_vm.shape))
                 return hosts_pb2.CommandResult(command_id=command.command_id, is_clone=vm.is_clone)
             case "assign_vm":
-                await self._machines.assign(command.assign_vm.vm, command.assign_vm.tenant)
+                assign = command.assign_vm
+                if assign.HasField("first") and assign.first.tenant == assign.tenant:
+                    self._life.fetch_ahead(version_from_spec(assign.first))
+                await self._machines.assign(assign.vm, assign.tenant)
             case "destroy_vm":
                 await self._machines.destroy(command.destroy_vm.vm)
             case "create_container":

@@ -1,6 +1,7 @@
 """How containers come into being, end, and are found again after a restart."""
 
 import asyncio
+import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -199,6 +200,21 @@ class ContainerLife:
             loaded = await self._machines.guest(vm_id).load_code(blank, code)
             tracing.add_guest_spans(loaded.spans)
         return loaded.failure
+
+    def fetch_ahead(self, version: Version) -> None:
+        """Begins to bring a version's code to this host, where a container is about to be asked for."""
+        self._background.start(self._fetch_ahead(version), f"fetch ahead {version.uid}")
+
+    async def _fetch_ahead(self, version: Version) -> None:
+        user = f"ahead-{secrets.token_hex(6)}"
+        try:
+            await self._hold(user, version)
+        except StokerError as error:
+            # Whoever makes the container waits for the same fetch or begins another, and tells.
+            log.info("code.not_fetched_ahead", tenant=version.tenant, function=version.function, reason=error.reason)
+        finally:
+            for use, _ in uses_of(user, version):
+                self._code.release(use)
 
     async def destroy(self, container_id: str) -> None:
         """Destroys a container, and returns when it is gone. An unknown one is no error."""

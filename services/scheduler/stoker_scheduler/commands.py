@@ -20,6 +20,8 @@ class AssignVm:
 
     vm: str
     tenant: str
+    first: Version | None = None
+    """What its first container is going to run, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,8 @@ class Vms:
 
     async def _assign(self, vm: Vm) -> None:
         with tracer().start_as_current_span("vm.assign"):
-            await self._streams.order(vm.host, AssignVm(vm.id, vm.tenant), self._timeouts.command_s)
+            first = next((container.version for container in self._fleet.containers_in(vm.id)), None)
+            await self._streams.order(vm.host, AssignVm(vm.id, vm.tenant, first), self._timeouts.command_s)
         self._advance(vm.id, VmState.ACTIVE)
         log.info("vm.assigned", vm=vm.id, host=vm.host, tenant=vm.tenant)
 

@@ -98,8 +98,10 @@ def command_to_proto(command_id: str, command: Command, traceparent: str) -> hos
         case CreateVm(vm, shape):
             message.create_vm.vm = vm
             message.create_vm.shape.vcpus, message.create_vm.shape.memory_mib = shape.vcpus, shape.memory_mib
-        case AssignVm(vm, tenant):
+        case AssignVm(vm, tenant, first):
             message.assign_vm.vm, message.assign_vm.tenant = vm, tenant
+            if first is not None:
+                message.assign_vm.first.ParseFromString(first.spec)
         case DestroyVm(vm):
             message.destroy_vm.vm = vm
         case CreateContainer(container, vm, version, lease_id, holder, is_in_background):
