@@ -1,10 +1,15 @@
 """What the frontend counts of calls, until it reports it."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Mapping
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stoker_frontend.outcomes import BUCKETS, MAX_COUNTED, Outcomes, Way, bucket_of
+from stoker_frontend import errors, outcome_reports
+from stoker_frontend.outcome_reports import report_always
+from stoker_frontend.outcomes import BUCKETS, MAX_COUNTED, Counts, Outcomes, Way, bucket_of
 from stoker_frontend.routes import RouteKey
 
 KEY = RouteKey("ann", "hello", "live")
@@ -48,3 +53,31 @@ def test_memory_is_bounded_and_counting_begins_anew_after_each_report() -> None:
     assert len(outcomes.take()) == MAX_COUNTED
     outcomes.failed(WAYS[0])
     assert list(outcomes.take()) == [WAYS[0]]
+
+
+class FailingSink:
+    """A codestore that is away for the first report; each time one comes, another call is counted."""
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        self.outcomes = outcomes
+        self.reports: list[dict[Way, int]] = []
+        self.has_two = asyncio.Event()
+
+    async def report_outcomes(self, counts: Mapping[Way, Counts]) -> None:
+        self.reports.append({way: each.calls for way, each in counts.items()})
+        self.outcomes.failed(WAYS[1])
+        if len(self.reports) == 1:
+            raise errors.codestore_unavailable()
+        self.has_two.set()
+
+
+async def test_a_report_that_may_have_arrived_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcome_reports, "EVERY_S", 0.001)
+    outcomes = Outcomes()
+    outcomes.failed(WAYS[0])
+    sink = FailingSink(outcomes)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        reporting = group.create_task(report_always(outcomes, sink))
+        await sink.has_two.wait()
+        reporting.cancel()
+    assert sink.reports == [{WAYS[0]: 1}, {WAYS[1]: 1}]

@@ -122,7 +122,7 @@ class Rollouts:
         Raises:
             StokerError: FUNCTION_NOT_FOUND, ROLLOUT_NOT_FOUND, ROLLOUT_ENDED, or DATABASE_UNAVAILABLE.
         """
-        return await self._move(tenant, function, uid, rollout_plan.paused, f"paused by {cause.actor}", cause)
+        return await self._move(tenant, function, uid, rollout_plan.paused, f"paused by {_who(cause)}", cause)
 
     async def resume(self, tenant: str, function: str, uid: str, cause: Cause) -> Rollout:
         """Lets a rollout go on; raises as `pause` does."""
@@ -130,7 +130,7 @@ class Rollouts:
 
     async def abort(self, tenant: str, function: str, uid: str, cause: Cause) -> Rollout:
         """Ends a rollout, whose old version gets everything; raises as `pause` does."""
-        reason = cause.reason or f"aborted by {cause.actor}"
+        reason = cause.reason or f"aborted by {_who(cause)}"
         return await self._move(tenant, function, uid, rollout_plan.aborted, reason, cause)
 
     async def get(self, tenant: str, function: str, uid: str) -> Rollout:
@@ -192,7 +192,7 @@ class Rollouts:
                 version = version or row.from_version
                 rollout = rollout_of(row)
                 progress = rollout_plan.aborted(rollout.progress, self._clock().timestamp())
-                reason = cause.reason or f"rolled back to version {version} by {cause.actor}"
+                reason = cause.reason or f"rolled back to version {version} by {_who(cause)}"
                 write(row, replace(rollout, progress=progress, reason=reason))
             version = version or await _version_before(session, alias_row, function)
             if version not in await _numbers(session, function_uid):
@@ -342,6 +342,10 @@ async def _load_failures(session: AsyncSession, rollouts: Sequence[Rollout]) -> 
         for uid, load in (await loads_of(session, begun)).items()
         if load.error is not None and load.failures >= LOAD_FAILURES and load.time >= begun[uid]
     }
+
+
+def _who(cause: Cause) -> str:
+    return cause.actor or "somebody"
 
 
 def _sum(counted: Sequence[Counted], version_uid: str, weight: int) -> Outcomes:
