@@ -3,22 +3,24 @@
 import asyncio
 import hashlib
 import io
+import tempfile
 import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
-from stoker_hostagent.code_cache import Artifact
+from stoker_artifacts import Chunk, Manifest, manifest_of, pack_chunk, pack_manifest
+from stoker_hostagent.artifact import Artifact
 from stoker_hostagent.versions import Version
-from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
+from stoker_protos.codestore.v1 import deliveries_pb2, deliveries_pb2_grpc
 from stoker_protos.scheduler.v1 import hosts_pb2, hosts_pb2_grpc
 from stoker_service.config import ServiceSettings
 from stoker_service.errors import ErrorKind, StokerError
 from stoker_service.metadata import Context
 from stoker_service.server import Server, running_server
-
-CHUNK_BYTES = 64 * 1024
 
 
 def zip_of(files: Mapping[str, bytes]) -> bytes:
@@ -30,37 +32,97 @@ def zip_of(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-class ArtifactFetch(codestore_pb2_grpc.ArtifactFetchServiceServicer):
+class ArtifactFetch(deliveries_pb2_grpc.DeliveryServiceServicer):
     """A codestore's artifacts, which may be damaged or held back."""
 
     def __init__(self) -> None:
         self.artifacts: dict[str, bytes] = {}
+        self.chunks: dict[str, bytes] = {}
         self.fetches = 0
         self.has_begun = asyncio.Event()
+        self.sent_bytes = 0
         self.refusals = 0
+        self.breaks_after = 1_000_000
+        """How many more chunks are sent before a fetch breaks off, once."""
+        self.damage: Callable[[bytes], bytes] = lambda packed: packed
+        self.peers: list[str] = []
         self.may_end = asyncio.Event()
         self.may_end.set()
+        self.watches: asyncio.Queue[asyncio.Queue[deliveries_pb2.Delivery]] = asyncio.Queue()
+        self.watching: list[deliveries_pb2.WatchDeliveriesRequest] = []
+        self.reports: asyncio.Queue[deliveries_pb2.ReportDeliveryRequest] = asyncio.Queue()
 
-    def put(self, tenant: str, content: bytes, sha256: str = "") -> Artifact:
-        """Adds an artifact, under another's digest where one is given."""
-        sha256 = sha256 or hashlib.sha256(content).hexdigest()
+    def put(self, tenant: str, content: bytes) -> Artifact:
+        """Adds an artifact."""
+        sha256 = hashlib.sha256(content).hexdigest()
         self.artifacts[sha256] = content
         return Artifact(tenant, sha256, len(content))
 
-    async def FetchArtifact(
-        self, request: codestore_pb2.FetchArtifactRequest, context: Context
-    ) -> AsyncIterator[codestore_pb2.FetchArtifactResponse]:
+    async def FetchManifest(
+        self, request: deliveries_pb2.FetchManifestRequest, context: Context
+    ) -> AsyncIterator[deliveries_pb2.FetchManifestResponse]:
         self.fetches += 1
         self.has_begun.set()
         if self.refusals > 0:
             self.refusals -= 1
             raise StokerError(ErrorKind.UNAVAILABLE, "OBJECT_STORE_UNAVAILABLE", "the object store is away")
-        if request.sha256 not in self.artifacts:
+        if request.artifact.sha256 not in self.artifacts:
             raise StokerError(ErrorKind.NOT_FOUND, "ARTIFACT_NOT_FOUND", "there is no such artifact")
-        content = self.artifacts[request.sha256]
-        for first in range(0, len(content), CHUNK_BYTES):
-            yield codestore_pb2.FetchArtifactResponse(chunk=content[first : first + CHUNK_BYTES])
+        packed = pack_manifest(self._manifest(self.artifacts[request.artifact.sha256]))
+        header = deliveries_pb2.ManifestHeader(sha256=packed.sha256, peers=self.peers)
+        yield deliveries_pb2.FetchManifestResponse(header=header)
+        yield deliveries_pb2.FetchManifestResponse(data=packed.data)
         await self.may_end.wait()
+
+    def _manifest(self, content: bytes) -> Manifest:
+        def take(chunk: Chunk, data: memoryview) -> None:
+            self.chunks[chunk.sha256] = pack_chunk(data)
+
+        with tempfile.TemporaryDirectory() as directory:
+            archive = Path(directory, "archive")
+            archive.write_bytes(content)
+            return manifest_of(archive, Path(directory, "scratch"), take)
+
+    async def FetchChunks(
+        self, request: deliveries_pb2.FetchChunksRequest, context: Context
+    ) -> AsyncIterator[deliveries_pb2.FetchChunksResponse]:
+        for sha256 in request.sha256s:
+            if self.breaks_after == 0:
+                self.breaks_after = 1_000_000
+                raise StokerError(ErrorKind.INTERNAL, "BROKEN", "the fetch broke off")
+            self.breaks_after -= 1
+            data = self.damage(self.chunks[sha256])
+            self.sent_bytes += len(data)
+            yield deliveries_pb2.FetchChunksResponse(chunks=[deliveries_pb2.PackedChunk(sha256=sha256, data=data)])
+
+    async def WatchDeliveries(
+        self, request: deliveries_pb2.WatchDeliveriesRequest, context: Context
+    ) -> AsyncIterator[deliveries_pb2.WatchDeliveriesResponse]:
+        orders: asyncio.Queue[deliveries_pb2.Delivery] = asyncio.Queue()
+        self.watching.append(request)
+        yield deliveries_pb2.WatchDeliveriesResponse()
+        self.watches.put_nowait(orders)
+        while True:
+            yield deliveries_pb2.WatchDeliveriesResponse(delivery=await orders.get())
+
+    async def ReportDelivery(
+        self, request: deliveries_pb2.ReportDeliveryRequest, context: Context
+    ) -> deliveries_pb2.ReportDeliveryResponse:
+        self.reports.put_nowait(request)
+        return deliveries_pb2.ReportDeliveryResponse()
+
+    async def watch(self) -> "asyncio.Queue[deliveries_pb2.Delivery]":
+        """The next watch of a host agent, into which deliveries are put."""
+        async with asyncio.timeout(5):
+            return await self.watches.get()
+
+    async def reported(self, delivery_id: str, *states: "deliveries_pb2.DeliveryState.ValueType") -> Any:
+        """The next report on a delivery in one of these states."""
+        async with asyncio.timeout(5):
+            while True:
+                report = await self.reports.get()
+                if report.delivery_id == delivery_id and report.state in states:
+                    return report
 
 
 @asynccontextmanager
@@ -69,7 +131,7 @@ async def running_codestore() -> AsyncGenerator[tuple[ArtifactFetch, str]]:
     artifacts = ArtifactFetch()
 
     def register(server: grpc.aio.Server) -> None:
-        codestore_pb2_grpc.add_ArtifactFetchServiceServicer_to_server(artifacts, server)
+        deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(artifacts, server)
 
     async with _serving(register) as server:
         yield artifacts, server.address

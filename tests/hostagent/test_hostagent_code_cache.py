@@ -2,12 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+import random
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from stoker_hostagent.code_cache import Artifact, CodeCache, size_on_disk
+from stoker_hostagent.artifact import Artifact
+from stoker_hostagent.chunk_store import ChunkStore
+from stoker_hostagent.code_cache import CodeCache, size_on_disk
+from stoker_hostagent.code_source import CodeSource
 from stoker_hostagent.codestore import Codestore
 from stoker_service.background import background
 from stoker_service.channels import open_channel
@@ -20,14 +24,17 @@ KIB = 1024
 
 @asynccontextmanager
 async def caching(
-    state_dir: Path, max_bytes: int = 10_000 * KIB, fetch_s: float = 10
+    state_dir: Path, max_bytes: int = 10_000 * KIB, fetch_s: float = 10, max_chunk_bytes: int = 10_000 * KIB
 ) -> AsyncGenerator[tuple[CodeCache, ArtifactFetch]]:
     async with (
         running_codestore() as (artifacts, address),
         open_channel(address) as channel,
         background() as tasks,
     ):
-        cache = CodeCache(state_dir, Codestore(channel, fetch_s), tasks, max_bytes=max_bytes, max_fetches=4)
+        chunks = ChunkStore(state_dir / "chunks", max_chunk_bytes)
+        source = CodeSource(Codestore(channel, "host-1"), chunks, fetch_s)
+        cache = CodeCache(state_dir, source, chunks, tasks, max_bytes=max_bytes, max_fetches=4)
+        await chunks.open()
         await cache.open()
         yield cache, artifacts
 
@@ -134,15 +141,23 @@ async def test_tenants_have_copies_of_their_own(tmp_path: Path) -> None:
         assert codestore.fetches == 2
 
 
-@pytest.mark.parametrize(
-    "damaged",
-    [CODE[:-1] + bytes([CODE[-1] ^ 1]), CODE[: len(CODE) // 2], CODE + b"more"],
-    ids=["changed", "cut short", "too long"],
-)
-async def test_what_is_not_the_artifact_is_refused(tmp_path: Path, damaged: bytes) -> None:
+def with_a_changed_bit(packed: bytes) -> bytes:
+    return packed[:-1] + bytes([packed[-1] ^ 1])
+
+
+def cut_short(packed: bytes) -> bytes:
+    return packed[:-1]
+
+
+def too_long(packed: bytes) -> bytes:
+    return packed + b"x"
+
+
+@pytest.mark.parametrize("damage", [with_a_changed_bit, cut_short, too_long])
+async def test_what_is_not_the_artifact_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     async with caching(tmp_path) as (cache, codestore):
-        artifact = codestore.put("acme", CODE)
-        codestore.put("acme", damaged, artifact.sha256)
+        artifact = codestore.put("acme", zip_of({"main.py": random.Random(1).randbytes(KIB)}))  # noqa: S311
+        codestore.damage = damage
         with pytest.raises(StokerError) as caught:
             await cache.hold("c-1", artifact)
         assert caught.value.reason == "ARTIFACT_CORRUPT"
@@ -150,12 +165,102 @@ async def test_what_is_not_the_artifact_is_refused(tmp_path: Path, damaged: byte
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
-async def test_an_archive_that_leaves_its_directory_is_refused(tmp_path: Path) -> None:
+def changed(path: Path) -> None:
+    """Changes a byte, and hides it as well as can be."""
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def beside_another(path: Path) -> None:
+    path.with_name("more.py").touch()
+
+
+@pytest.mark.parametrize("spoil", [changed, removed, beside_another])
+async def test_code_that_has_changed_on_the_disk_is_thrown_away_and_made_anew(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
     async with caching(tmp_path) as (cache, codestore):
-        with pytest.raises(StokerError) as caught:
-            await cache.hold("c-1", codestore.put("acme", zip_of({"../../evil.py": b"x"})))
-        assert caught.value.reason == "ARTIFACT_UNSAFE"
-    assert "evil.py" not in [name for _, _, names in os.walk(tmp_path) for name in names]
+        artifact = codestore.put("acme", CODE)
+        await cache.hold("c-1", artifact)
+        path = path_of(tmp_path, artifact)
+        spoil(path / "main.py")
+
+        await cache.hold("c-2", artifact)
+
+        assert [each.name for each in path.iterdir()] == ["main.py"]
+        assert (path / "main.py").read_bytes() == bytes(KIB)
+        assert codestore.fetches == 2, "what is in the cache is what the codestore says"
+        await cache.hold("c-3", artifact)
+        assert codestore.fetches == 2
+
+
+async def test_code_that_has_changed_while_no_host_agent_ran_is_noticed(tmp_path: Path) -> None:
+    async with caching(tmp_path) as (cache, codestore):
+        artifact, other = codestore.put("acme", CODE), codestore.put("acme", code_of(KIB, 1))
+        for each in (artifact, other):
+            await cache.hold("c-1", each)
+    changed(path_of(tmp_path, artifact) / "main.py")
+    async with caching(tmp_path) as (cache, codestore):
+        codestore.put("acme", CODE)
+        await cache.hold("c-1", other)
+        assert codestore.fetches == 0, "it is what it was"
+        await cache.hold("c-2", artifact)
+        assert codestore.fetches == 1
+        assert (path_of(tmp_path, artifact) / "main.py").read_bytes() == bytes(KIB)
+
+
+async def test_a_damaged_chunk_on_the_disk_is_fetched_again(tmp_path: Path) -> None:
+    async with caching(tmp_path) as (cache, codestore):
+        await cache.hold("c-1", codestore.put("acme", CODE))
+        for path in (tmp_path / "chunks").glob("*/*"):
+            path.write_bytes(b"damaged")
+        await cache.hold("c-2", codestore.put("umbrella", CODE))
+        assert (path_of(tmp_path, codestore.put("umbrella", CODE)) / "main.py").read_bytes() == bytes(KIB)
+
+
+def large(seed: int = 0) -> dict[str, bytes]:
+    return {f"data/{name}": random.Random(name + seed).randbytes(100 * KIB) for name in range(30)}  # noqa: S311
+
+
+async def test_of_a_new_version_only_what_has_changed_is_fetched(tmp_path: Path) -> None:
+    async with caching(tmp_path) as (cache, codestore):
+        await cache.hold("c-1", codestore.put("acme", zip_of(large())))
+        before = codestore.sent_bytes
+        await cache.hold("c-2", codestore.put("acme", zip_of(large() | {"data/15": b"new"})))
+        assert codestore.sent_bytes - before < before / 5
+
+
+async def test_a_fetch_that_broke_off_goes_on_where_it_ended(tmp_path: Path) -> None:
+    async with caching(tmp_path) as (cache, codestore):
+        artifact = codestore.put("acme", zip_of(large()))
+        codestore.breaks_after = 20
+        with pytest.raises(StokerError, match="broke off"):
+            await cache.hold("c-1", artifact)
+    before = len(list((tmp_path / "chunks").glob("*/*")))
+    async with caching(tmp_path) as (cache, codestore):
+        codestore.put("acme", zip_of(large()))
+        await cache.hold("c-1", artifact)
+        assert before == 20
+        assert codestore.sent_bytes < 30 * 100 * KIB - 20 * 20 * KIB
+
+
+async def test_chunks_that_nobody_needs_make_way(tmp_path: Path) -> None:
+    async with caching(tmp_path, max_chunk_bytes=1000 * KIB) as (cache, codestore):
+        for seed in (0, 100):
+            await cache.hold("c-1", codestore.put("acme", zip_of(large(seed))))
+        kept_bytes = sum(path.stat().st_size for path in (tmp_path / "chunks").glob("*/*"))
+        assert kept_bytes <= 3000 * KIB + 512 * KIB, "what is being put together stays"
+        await cache.hold("c-2", codestore.put("acme", CODE))
+        kept_bytes = sum(path.stat().st_size for path in (tmp_path / "chunks").glob("*/*"))
+        assert kept_bytes <= 1000 * KIB
 
 
 async def test_a_tenants_name_cannot_lead_out_of_the_cache(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stoker_hostagent.code_cache import Artifact
+from stoker_hostagent.artifact import Artifact
 from stoker_hostagent.versions import Version
 
 

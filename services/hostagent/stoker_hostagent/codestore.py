@@ -1,88 +1,98 @@
-"""The codestore, as the host agent asks it."""
+"""The codestore and other hosts, as the host agent asks them for what code consists of."""
 
-import asyncio
-import hashlib
-import random
-from pathlib import Path
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 
 import grpc.aio
-import structlog
-from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc
-from stoker_service.errors import ErrorKind, StokerError
+from stoker_artifacts import CorruptManifest, Manifest, PackedManifest, unpack_manifest
+from stoker_protos.codestore.v1 import deliveries_pb2, deliveries_pb2_grpc
+from stoker_protos.hostagent.v1 import chunks_pb2, chunks_pb2_grpc
+from stoker_service.channels import open_channel
 from stoker_service.status import error_from_rpc
 
 from stoker_hostagent import errors
-from stoker_hostagent.code_cache import Artifact
+from stoker_hostagent.artifact import Artifact
 
-log = structlog.get_logger()
+MAX_REQUESTED = 256
+"""How many chunks one request names: about 16 MiB."""
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+"""The most that a packed manifest may be, in bytes: no more than one is unpacked."""
 
-ATTEMPTS = 6
-FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 3.0
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An artifact's manifest, verified, and who has its chunks."""
+
+    manifest: Manifest
+    packed: PackedManifest
+    peers: Sequence[str]
+    """Addresses of hosts."""
 
 
 class Codestore:
-    """Artifacts."""
+    """Manifests, and chunks of whoever has them. A wait has no bound here; whoever asks sets one."""
 
-    def __init__(self, channel: grpc.aio.Channel, fetch_s: float) -> None:
-        """Uses a channel to the codestore; one fetch may take `fetch_s` seconds with all its attempts."""
-        self._artifacts = codestore_pb2_grpc.ArtifactFetchServiceStub(channel)
-        self._fetch_s = fetch_s
+    def __init__(self, channel: grpc.aio.Channel, host: str) -> None:
+        """Asks over a channel, in the name of a host."""
+        self._deliveries = deliveries_pb2_grpc.DeliveryServiceStub(channel)
+        self._host = host
 
-    async def fetch(self, artifact: Artifact, into: Path) -> None:
-        """Writes an artifact into a file, and verifies it.
-
-        A codestore that is away is asked again, up to six times.
+    async def find(self, artifact: Artifact) -> Found:
+        """Fetches an artifact's manifest.
 
         Raises:
-            StokerError: ARTIFACT_CORRUPT, ARTIFACT_FETCH_TIMEOUT, or the codestore's own.
+            StokerError: ARTIFACT_CORRUPT, or the codestore's own.
         """
+        wanted = deliveries_pb2.ArtifactId(tenant=artifact.tenant, sha256=artifact.sha256)
+        request = deliveries_pb2.FetchManifestRequest(artifact=wanted, host=self._host)
+        header = deliveries_pb2.ManifestHeader()
+        data = bytearray()
         try:
-            async with asyncio.timeout(self._fetch_s):
-                for attempt in range(1, ATTEMPTS + 1):
-                    try:
-                        return await self._fetch_once(artifact, into)
-                    except StokerError as error:
-                        if error.kind is not ErrorKind.UNAVAILABLE or attempt == ATTEMPTS:
-                            raise
-                        log.info("artifact.fetch_again", sha256=artifact.sha256, attempt=attempt, message=error.message)
-                    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1))
-                    await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311 - spreads hosts in time
-        except TimeoutError as error:
-            raise errors.artifact_too_slow(artifact.sha256, self._fetch_s) from error
-
-    async def _fetch_once(self, artifact: Artifact, into: Path) -> None:
-        request = codestore_pb2.FetchArtifactRequest(tenant=artifact.tenant, sha256=artifact.sha256)
-        writer = await asyncio.to_thread(_Writer, artifact, into)
-        try:
-            async for response in self._artifacts.FetchArtifact(request, timeout=self._fetch_s):
-                await asyncio.to_thread(writer.write, response.chunk)
-            writer.check()
+            async for response in self._deliveries.FetchManifest(request):
+                if response.HasField("header"):
+                    header = response.header
+                data += response.data
+                if len(data) > MAX_MANIFEST_BYTES:
+                    raise errors.artifact_corrupt(artifact.sha256, "its manifest is too large")
         except grpc.aio.AioRpcError as failure:
             raise error_from_rpc(failure) from failure
-        finally:
-            await asyncio.to_thread(writer.close)
+        packed = PackedManifest(header.sha256, bytes(data))
+        try:
+            return Found(unpack_manifest(packed.sha256, packed.data), packed, tuple(header.peers))
+        except CorruptManifest as error:
+            raise errors.artifact_corrupt(artifact.sha256, str(error)) from error
+
+    async def chunks(self, names: Sequence[str], peer: str = "") -> AsyncGenerator[Sequence[tuple[str, bytes]]]:
+        """Yields chunks, as they are packed, some at a time; nothing is verified.
+
+        Args:
+            names: Their SHA-256.
+            peer: The address of the host to ask; empty for the codestore.
+
+        Raises:
+            StokerError: What the other side says.
+        """
+        try:
+            async with aclosing(self._of_peer(names, peer) if peer else self._of_codestore(names)) as responses:
+                async for response in responses:
+                    yield [(chunk.sha256, chunk.data) for chunk in response.chunks]
+        except grpc.aio.AioRpcError as failure:
+            raise error_from_rpc(failure) from failure
+
+    async def _of_codestore(self, names: Sequence[str]) -> AsyncGenerator[deliveries_pb2.FetchChunksResponse]:
+        for some in _batches(names):
+            async for response in self._deliveries.FetchChunks(deliveries_pb2.FetchChunksRequest(sha256s=some)):
+                yield response
+
+    async def _of_peer(self, names: Sequence[str], address: str) -> AsyncGenerator[deliveries_pb2.FetchChunksResponse]:
+        async with open_channel(address) as channel:
+            peer = chunks_pb2_grpc.ChunkServiceStub(channel)
+            for some in _batches(names):
+                request = chunks_pb2.FetchChunksRequest(chunks=deliveries_pb2.FetchChunksRequest(sha256s=some))
+                async for response in peer.FetchChunks(request):
+                    yield response.chunks
 
 
-class _Writer:
-    """Writes and hashes what comes; runs in threads, one call at a time."""
-
-    def __init__(self, artifact: Artifact, path: Path) -> None:
-        self._artifact = artifact
-        self._file = path.open("wb")
-        self._hash = hashlib.sha256()
-        self._written_bytes = 0
-
-    def write(self, chunk: bytes) -> None:
-        self._written_bytes += len(chunk)
-        if self._written_bytes > self._artifact.size_bytes:
-            raise errors.artifact_corrupt(self._artifact.sha256, f"it is larger than {self._artifact.size_bytes} bytes")
-        self._file.write(chunk)
-        self._hash.update(chunk)
-
-    def check(self) -> None:
-        if self._hash.hexdigest() != self._artifact.sha256:
-            raise errors.artifact_corrupt(self._artifact.sha256, f"its SHA-256 is {self._hash.hexdigest()}")
-
-    def close(self) -> None:
-        self._file.close()
+def _batches(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[begin : begin + MAX_REQUESTED] for begin in range(0, len(names), MAX_REQUESTED)]

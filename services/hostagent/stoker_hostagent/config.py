@@ -65,6 +65,15 @@ class HostAgentSettings(ServiceSettings):
         description="Processors for VMs; by default four for each of the machine's, as functions mostly wait.",
     )
     code_cache_mib: int = Field(default=10_240, ge=1, description="How large unpacked code may get on disk, in MiB.")
+    chunk_store_mib: int = Field(
+        default=4096,
+        ge=1,
+        description="How large the chunks that code is made of may get on disk, in MiB, compressed. Of those that are "
+        "there only what has changed in a new version is fetched, and other hosts are served.",
+    )
+    max_peer_fetches: int = Field(
+        default=4, ge=1, le=100, description="How many other hosts may fetch chunks of this one at once."
+    )
     code_fetches: int = Field(default=4, ge=1, le=64, description="How many artifacts are fetched at once.")
     code_fetch_s: float = Field(
         default=120.0,

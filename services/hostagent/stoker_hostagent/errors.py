@@ -135,3 +135,20 @@ def command_unknown() -> StokerError:
         "command: is none that this host agent knows; the scheduler must not be newer than the host agents",
         field="command",
     )
+
+
+def chunk_not_found(sha256: str) -> StokerError:
+    """Another host asked for a chunk that is not here any more."""
+    return StokerError(
+        ErrorKind.NOT_FOUND, "CHUNK_NOT_FOUND", f"this host has no chunk {sha256} any more; ask the codestore"
+    )
+
+
+def too_many_fetches(limit: int) -> StokerError:
+    """More hosts fetch chunks at once than may."""
+    return StokerError(
+        ErrorKind.RESOURCE_EXHAUSTED,
+        "TOO_MANY_FETCHES",
+        f"{limit} hosts are fetching chunks from this one; ask another, or the codestore",
+        retry_after_s=RETRY_SOON_S,
+    )

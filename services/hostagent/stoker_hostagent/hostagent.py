@@ -7,7 +7,7 @@ from typing import Protocol
 
 import grpc.aio
 import structlog
-from stoker_protos.hostagent.v1 import hostagent_pb2, hostagent_pb2_grpc
+from stoker_protos.hostagent.v1 import chunks_pb2, chunks_pb2_grpc, hostagent_pb2, hostagent_pb2_grpc
 from stoker_protos.scheduler.v1 import hosts_pb2
 from stoker_service.background import background
 from stoker_service.channels import open_channel
@@ -18,12 +18,16 @@ from stoker_hostagent import blank_rules
 from stoker_hostagent.accelerator import Accelerator
 from stoker_hostagent.activity import Activity
 from stoker_hostagent.blanks import Blanks, prepare_template
+from stoker_hostagent.chunk_service import ChunkServicer
+from stoker_hostagent.chunk_store import ChunkStore
 from stoker_hostagent.code_cache import CodeCache
+from stoker_hostagent.code_source import CodeSource
 from stoker_hostagent.codestore import Codestore
 from stoker_hostagent.commands import CommandedMachines, Commands
 from stoker_hostagent.config import HostAgentSettings
 from stoker_hostagent.container_life import ContainerLife, Machines
 from stoker_hostagent.containers import Containers
+from stoker_hostagent.delivery_stream import DeliveryStream
 from stoker_hostagent.fleet_stream import FleetStream
 from stoker_hostagent.frontend_streams import FrontendStreams
 from stoker_hostagent.host_events import ContainerEvents, VmEvents
@@ -44,7 +48,11 @@ MIB = 1024 * 1024
 MAX_UNSENT_REPORTS = 10_000
 HYPERVISOR_AGAIN_S = 1.0
 """How often a hypervisor that is away at start-up is tried, in seconds."""
-SERVICES = [service.full_name for service in hostagent_pb2.DESCRIPTOR.services_by_name.values()]
+SERVICES = [
+    service.full_name
+    for file in (hostagent_pb2.DESCRIPTOR, chunks_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+]
 
 
 class HostMachines(Machines, CommandedMachines, Protocol):
@@ -116,9 +124,11 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
         open_channel(settings.scheduler_address) as scheduler_channel,
         background() as tasks,
     ):
+        chunks = ChunkStore(settings.state_dir / "chunks", settings.chunk_store_mib * MIB)
         code = CodeCache(
             settings.state_dir,
-            Codestore(codestore_channel, settings.code_fetch_s),
+            CodeSource(Codestore(codestore_channel, settings.host), chunks, settings.code_fetch_s),
+            chunks,
             tasks,
             max_bytes=settings.code_cache_mib * MIB,
             max_fetches=settings.code_fetches,
@@ -181,7 +191,18 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
         def register(server: grpc.aio.Server) -> None:
             hostagent_pb2_grpc.add_InvocationServiceServicer_to_server(InvocationServicer(streams, tasks), server)
             hostagent_pb2_grpc.add_HostLogServiceServicer_to_server(HostLogServicer(logs), server)
+            chunks_pb2_grpc.add_ChunkServiceServicer_to_server(ChunkServicer(chunks, settings.max_peer_fetches), server)
 
+        deliveries = DeliveryStream(
+            codestore_channel,
+            settings.host,
+            lambda: address,
+            lambda: {vm.tenant for vm in machines.all() if vm.tenant},
+            code,
+            tasks,
+        )
+        code.listen(deliveries)
+        await chunks.open()
         await code.open()
         await logs.open()
         earlier_leases = await leases.read()
@@ -191,6 +212,8 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
         tasks.start(leases.run(), "write leases")
         async with running_server(settings, register, SERVICES) as server:
             address = address or server.address
+            tasks.start(deliveries.report(), "report deliveries")
+            tasks.start(deliveries.run(), "watch for deliveries")
             tasks.start(_end_earlier_leases(containers, settings.holder_return_s), "end earlier leases")
             fleet = tasks.start(FleetStream(scheduler_channel, reports, commands.start).run(), "fleet stream")
             try:
