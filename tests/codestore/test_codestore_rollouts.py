@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from stoker_protos.v1 import aliases_pb2, invocations_pb2, rollouts_pb2
 from stoker_service.errors import ErrorKind
 from stoker_service.sql import open_engine
 
-from tests.codestore.world import ANN, BOB, WITHIN_S, Metadata, World, failure_of
+from tests.codestore.world import ANN, BOB, WITHIN_S, Metadata, World, failure_of, running_world, settings_of
 
 HOUR_S = 3600
 KEY = (*ANN, ("stoker-actor", "0123456789abcdef"))
@@ -142,7 +143,7 @@ async def test_it_goes_to_the_end_by_itself(world: World) -> None:
     await world.point("hello", "live", (1, 100))
     watch = await world.watch()
     name = (await start(world, 2, 50, 100, every_s=1)).rollout.name
-    while (await look(world, name)).state is RUNNING:
+    while (await look(world, name)).state == RUNNING:
         await watch.read()
     assert (await look(world, name)).state == DONE
     assert await world.resolved("ann", "hello", "live") == [(2, 100)]
@@ -163,6 +164,18 @@ async def test_each_step_is_taken_once_however_many_codestores_look_after_it(wor
     assert (await look(world, name)).state == DONE
     moves = [reason for actor, _, reason in await history(world) if actor == "rollout"]
     assert moves == ["rollout to version 2: 100 %", "rollout to version 2: 50 %"]
+
+
+async def test_a_codestore_that_is_started_again_goes_on_with_what_was_known(tmp_path: Path, database_url: str) -> None:
+    settings = settings_of(tmp_path, database_url)
+    async with running_world(settings) as before:
+        name = await started(before, 50, 100, every_s=1)
+        await report(before, await counts(before, 1, 50, 9, 1), await counts(before, 2, 50, 8))
+    async with running_world(settings) as world, asyncio.timeout(WITHIN_S):
+        while (rollout := await look(world, name)).state == RUNNING:
+            assert (rollout.comparison.old.calls, rollout.comparison.new.calls) == (9, 8)
+        assert rollout.state == DONE
+        assert await world.resolved("ann", "hello", "live") == [(2, 100)]
 
 
 async def test_a_version_that_fails_more_often_is_rolled_back_by_itself(world: World) -> None:
