@@ -26,7 +26,7 @@ def test_every_call_is_counted_once(calls: list[tuple[Way, float | None]]) -> No
         if run_ms is None:
             outcomes.failed(way)
         else:
-            outcomes.succeeded(way, run_ms)
+            outcomes.succeeded(way, run_ms, is_warm=True)
     taken = outcomes.take()
     assert {way: counts.calls for way, counts in taken.items()} == Counter(way for way, _ in calls)
     for way, counts in taken.items():
@@ -44,6 +44,12 @@ def test_buckets_are_in_the_order_of_durations(one: float, other: float) -> None
 def test_a_bucket_spans_a_fifth(run_ms: float) -> None:
     assert 2 ** (bucket_of(run_ms) / 4) <= run_ms * 1.0001
     assert run_ms <= 2 ** ((bucket_of(run_ms) + 1) / 4) * 1.0001
+
+
+def test_a_call_in_a_fresh_container_is_counted_without_its_duration() -> None:
+    outcomes = Outcomes()
+    outcomes.succeeded(WAYS[0], 500.0, is_warm=False)
+    assert outcomes.take() == {WAYS[0]: Counts(calls=1)}
 
 
 def test_memory_is_bounded_and_counting_begins_anew_after_each_report() -> None:

@@ -17,7 +17,7 @@ class Outcomes:
     errors: int = 0
     """Those that failed by the function: exceptions, timeouts, exits, too much memory, code that cannot be loaded."""
     durations: Mapping[int, int] = field(default_factory=dict[int, int])
-    """How many of those that did not fail ran how long, by bucket."""
+    """How many of those that did not fail, and found a warm container, ran how long, by bucket."""
 
     def __add__(self, other: "Outcomes") -> "Outcomes":
         durations = Counter(self.durations)

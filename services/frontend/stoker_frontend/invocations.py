@@ -201,12 +201,12 @@ class Invocations:
                             finished = await self._run(invocation, invocation_id, version, container, deadline)
                     except (StokerError, asyncio.CancelledError) as error:
                         if _may_have_run(error):
-                            self._count(invocation, route, version, None)
+                            self._count(invocation, route, version, None, start)
                         raise
             if isinstance(finished, NothingRan):
                 log.info("lease.stale", invocation_id=invocation_id, reason=finished.reason)
                 continue
-            self._count(invocation, route, version, finished)
+            self._count(invocation, route, version, finished, start)
             return Answered(
                 invocation_id,
                 version,
@@ -221,7 +221,12 @@ class Invocations:
         raise errors.leases_stale(ATTEMPTS)
 
     def _count(
-        self, invocation: Invocation, route: WeightedVersion, version: Version, finished: Finished | None
+        self,
+        invocation: Invocation,
+        route: WeightedVersion,
+        version: Version,
+        finished: Finished | None,
+        start: Start,
     ) -> None:
         """Counts a call that may have run, unless another version answered, or there is none to compare with."""
         if route.weight == ALL or version.uid != route.version.uid:
@@ -230,7 +235,7 @@ class Invocations:
         if finished is None or finished.failure is not None:
             self._outcomes.failed(way)
         else:
-            self._outcomes.succeeded(way, finished.run_ms)
+            self._outcomes.succeeded(way, finished.run_ms, is_warm=start is Start.WARM)
 
     async def _route(self, invocation: Invocation, deadline: Deadline | None) -> WeightedVersion:
         try:

@@ -26,7 +26,7 @@ class Counts:
     calls: int = 0
     errors: int = 0
     durations: dict[int, int] = field(default_factory=dict[int, int])
-    """How many of those that did not fail took the handler how long, by bucket."""
+    """How many of those that did not fail, and found a warm container, took the handler how long, by bucket."""
 
 
 class Outcomes:
@@ -35,12 +35,14 @@ class Outcomes:
     def __init__(self) -> None:
         self._counts: dict[Way, Counts] = {}
 
-    def succeeded(self, way: Way, run_ms: float) -> None:
-        """Counts a call that the handler answered."""
+    def succeeded(self, way: Way, run_ms: float, *, is_warm: bool) -> None:
+        """Counts a call that the handler answered. In a fresh container it may take longer, whichever version it is."""
         counts = self._of(way)
-        if counts is not None:
+        if counts is None:
+            return
+        counts.calls += 1
+        if is_warm:
             bucket = bucket_of(run_ms)
-            counts.calls += 1
             counts.durations[bucket] = counts.durations.get(bucket, 0) + 1
 
     def failed(self, way: Way) -> None:
