@@ -100,5 +100,8 @@ _NAMES = and_(
 
 
 def _artifacts(tenant: str, row: VersionRow) -> tuple[ArtifactKey, ...]:
+    if row.require_signed and not (row.signature and row.signing_key):
+        # No host would load it, so none is to have it where VMs see it.
+        return ()
     layers = (layer.artifact_sha256 for layer in layers_of(row.layers))
     return tuple(ArtifactKey(tenant, sha256) for sha256 in (row.artifact_sha256, *layers))

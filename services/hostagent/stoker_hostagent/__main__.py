@@ -11,6 +11,7 @@ from stoker_service.errors import StokerError
 from stoker_service.server import AddressInUse, serve_until_terminated
 
 from stoker_hostagent import cleanup, doctor
+from stoker_hostagent.code_trust import TrustedKeysUnusable
 from stoker_hostagent.config import HostAgentSettings
 from stoker_hostagent.hostagent import running_hostagent, vm_settings
 
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
     provider = telemetry.configure("hostagent")
     try:
         return asyncio.run(command(settings))
-    except (StokerError, AddressInUse) as error:
+    except (StokerError, AddressInUse, TrustedKeysUnusable) as error:
         print(error, file=sys.stderr)
         return 2
     finally:

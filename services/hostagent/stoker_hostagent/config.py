@@ -81,6 +81,11 @@ class HostAgentSettings(ServiceSettings):
         le=900,
         description="How long fetching an artifact may take with all attempts, in seconds.",
     )
+    trusted_keys_dir: Path | None = Field(
+        default=None,
+        description="Public keys as PEM, `*.pub` for all tenants and `<tenant>/*.pub` for one: only code signed by one "
+        "of these runs on this host, whatever the codestore says. None for the codestore's word.",
+    )
     log_function_mib: int = Field(
         default=8, ge=1, le=1024, description="How much is kept of what one function printed, in MiB."
     )

@@ -14,6 +14,7 @@ from stoker_hostagent import errors, labels, shares, tracing
 from stoker_hostagent.activity import Activity
 from stoker_hostagent.blanks import BlankGuest, Blanks, is_blank
 from stoker_hostagent.code_cache import CodeCache
+from stoker_hostagent.code_trust import CodeTrust
 from stoker_hostagent.code_uses import uses_of
 from stoker_hostagent.containers import Container, ContainerGoneReason, Containers, ContainerState, Start
 from stoker_hostagent.guest_messages import Code, Failure, FunctionIdentity, Invocation, InvokeResult, Loaded
@@ -80,6 +81,7 @@ class ContainerLife:
         activity: Activity,
         background: Background,
         *,
+        trust: CodeTrust,
         load_s: float,
     ) -> None:
         """Begins with nothing under way.
@@ -91,6 +93,7 @@ class ContainerLife:
             blanks: Those that wait for code.
             activity: Told of what is under way.
             background: What owns the destroying.
+            trust: Judges what may be loaded at all.
             load_s: How long loading code may take, in seconds.
         """
         self._containers = containers
@@ -99,6 +102,7 @@ class ContainerLife:
         self._blanks = blanks
         self._activity = activity
         self._background = background
+        self._trust = trust
         self._load_s = load_s
         self._ends: dict[str, asyncio.Task[None]] = {}
 
@@ -122,6 +126,11 @@ class ContainerLife:
             return Created(0.0)
         if not any(_is_ready_for(vm, vm_id, version.tenant) for vm in self._machines.all()):
             raise errors.wrong_tenant(vm_id, version.tenant)
+        if failure := await self._trust.objection_to(version):
+            log.warning(
+                "container.not_trusted", vm=vm_id, tenant=version.tenant, version=version.uid, why=failure.message
+            )
+            return Created(0.0, load_failure=failure)
         loop = asyncio.get_running_loop()
         begun_s = loop.time()
         self._containers.add(Container(container_id, vm_id, version, ContainerState.CREATING, lease))
@@ -206,6 +215,8 @@ class ContainerLife:
         self._background.start(self._fetch_ahead(version), f"fetch ahead {version.uid}")
 
     async def _fetch_ahead(self, version: Version) -> None:
+        if await self._trust.objection_to(version):
+            return
         user = f"ahead-{secrets.token_hex(6)}"
         try:
             await self._hold(user, version)

@@ -22,6 +22,7 @@ from stoker_hostagent.chunk_service import ChunkServicer
 from stoker_hostagent.chunk_store import ChunkStore
 from stoker_hostagent.code_cache import CodeCache
 from stoker_hostagent.code_source import CodeSource
+from stoker_hostagent.code_trust import CodeTrust
 from stoker_hostagent.codestore import Codestore
 from stoker_hostagent.commands import CommandedMachines, Commands
 from stoker_hostagent.config import HostAgentSettings
@@ -124,6 +125,7 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
         open_channel(settings.scheduler_address) as scheduler_channel,
         background() as tasks,
     ):
+        trust = CodeTrust(settings.trusted_keys_dir)
         chunks = ChunkStore(settings.state_dir / "chunks", settings.chunk_store_mib * MIB)
         code = CodeCache(
             settings.state_dir,
@@ -173,7 +175,7 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
         )
         reports = Reports(snapshot, vm_status, MAX_UNSENT_REPORTS)
         containers = Containers(ContainerEvents(reports, code, leases, blanks.look_again))
-        life = ContainerLife(containers, machines, code, blanks, activity, tasks, load_s=settings.load_s)
+        life = ContainerLife(containers, machines, code, blanks, activity, tasks, trust=trust, load_s=settings.load_s)
         commands = Commands(machines, containers, life, tasks, reports.result)
 
         def holder_gone(holder: str) -> None:
@@ -201,7 +203,8 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
             code,
             tasks,
         )
-        code.listen(deliveries)
+        if not trust.has_own_keys:
+            code.listen(deliveries)
         await chunks.open()
         await code.open()
         await logs.open()
@@ -212,8 +215,10 @@ async def serving(settings: HostAgentSettings, machines: HostMachines) -> AsyncG
         tasks.start(leases.run(), "write leases")
         async with running_server(settings, register, SERVICES) as server:
             address = address or server.address
-            tasks.start(deliveries.report(), "report deliveries")
-            tasks.start(deliveries.run(), "watch for deliveries")
+            if not trust.has_own_keys:
+                # What comes without a version cannot be judged by keys, so it must not come where VMs see it.
+                tasks.start(deliveries.report(), "report deliveries")
+                tasks.start(deliveries.run(), "watch for deliveries")
             tasks.start(_end_earlier_leases(containers, settings.holder_return_s), "end earlier leases")
             fleet = tasks.start(FleetStream(scheduler_channel, reports, commands.start).run(), "fleet stream")
             try:

@@ -14,6 +14,17 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What the codestore says of who vouches for a version's code."""
+
+    signature: bytes
+    """Empty where nobody has signed it."""
+    public_key: bytes
+    """Empty where the tenant has the key no more."""
+    is_required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """A version of a function, with all that a container needs to run it."""
 
@@ -36,3 +47,5 @@ class Version:
     """How many invocations one container runs at once."""
     layers: tuple[Layer, ...] = ()
     """Each over those before it."""
+    proof: Proof | None = None
+    """None where nobody has signed it and nobody must."""

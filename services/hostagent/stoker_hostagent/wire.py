@@ -11,7 +11,7 @@ from stoker_hostagent.containers import Container, ContainerState, Start
 from stoker_hostagent.guest_messages import Failure
 from stoker_hostagent.leases import Lease
 from stoker_hostagent.runs import Finished, NotRun, Order
-from stoker_hostagent.versions import Layer, Version
+from stoker_hostagent.versions import Layer, Proof, Version
 from stoker_hostagent.vm import Shape, Vm, VmState
 
 _RUNTIMES = {versions_pb2.RUNTIME_PYTHON3: "python3", versions_pb2.RUNTIME_NODEJS: "nodejs"}
@@ -49,6 +49,9 @@ def version_from_spec(spec: codestore_pb2.VersionSpec) -> Version:
         environment=dict(spec.environment),
         concurrency=spec.concurrency or 1,
         layers=tuple(Layer(layer.artifact_sha256, layer.artifact_size_bytes) for layer in spec.layers),
+        proof=Proof(spec.proof.signature, spec.proof.public_key, spec.proof.is_required)
+        if spec.HasField("proof")
+        else None,
     )
 
 
@@ -74,6 +77,13 @@ def spec_from_version(version: Version) -> codestore_pb2.VersionSpec:
             )
             for layer in version.layers
         ],
+        proof=codestore_pb2.CodeProof(
+            signature=version.proof.signature,
+            public_key=version.proof.public_key,
+            is_required=version.proof.is_required,
+        )
+        if version.proof
+        else None,
     )
 
 
