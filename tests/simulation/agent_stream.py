@@ -2,18 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
-from typing import TypeAlias
+from typing import Self
 
 from stoker_protos.scheduler.v1 import hosts_pb2
 from stoker_scheduler.core import Core
 from stoker_service.background import Background
 from stoker_service.errors import StokerError
-
-Outbox: TypeAlias = asyncio.Queue[hosts_pb2.ConnectRequest | None]
-"""What is to go to the scheduler over one stream; None ends it."""
 
 
 class AgentStream:
@@ -39,7 +36,7 @@ class AgentStream:
         self._take = take
         self._is_told_twice = is_told_twice
         self._loop = asyncio.get_running_loop()
-        self._outbox: Outbox | None = None
+        self._outbox: _Outbox | None = None
         self._held: deque[Callable[[], None]] = deque()
         """What is said and heard during a stall, and done after it."""
         self._stalled_until_s = 0.0
@@ -51,15 +48,15 @@ class AgentStream:
 
     def open(self, host: str, snapshot: hosts_pb2.HostSnapshot) -> None:
         """Opens the stream."""
-        outbox: Outbox = asyncio.Queue()
-        outbox.put_nowait(hosts_pb2.ConnectRequest(snapshot=snapshot))
+        outbox = _Outbox()
+        outbox.put(hosts_pb2.ConnectRequest(snapshot=snapshot))
         self._outbox = outbox
         self._background.start(self._converse(outbox), f"agent of {host}")
 
     def close(self) -> None:
         """Breaks the stream; what is under way on it is lost."""
         if self._outbox is not None:
-            self._outbox.put_nowait(None)
+            self._outbox.put(None)
             self._outbox = None
             self._held.clear()
 
@@ -74,13 +71,13 @@ class AgentStream:
             return
         for _ in range(2 if self._is_told_twice() else 1):
             if self._stalled_until_s:
-                self._held.append(partial(self._outbox.put_nowait, report))
+                self._held.append(partial(self._outbox.put, report))
             else:
-                self._outbox.put_nowait(report)
+                self._outbox.put(report)
 
-    async def _converse(self, outbox: Outbox) -> None:
+    async def _converse(self, outbox: "_Outbox") -> None:
         try:
-            async with aclosing(self._core.streams.serve(_queued(outbox), self._core.reports)) as commands:
+            async with aclosing(self._core.streams.serve(outbox, self._core.reports)) as commands:
                 async for command in commands:
                     # What still comes over a stream that has broken does not arrive.
                     if self._outbox is outbox:
@@ -104,6 +101,27 @@ class AgentStream:
             self._held.popleft()()
 
 
-async def _queued(outbox: Outbox) -> AsyncGenerator[hosts_pb2.ConnectRequest]:
-    while (message := await outbox.get()) is not None:
-        yield message
+class _Outbox:
+    """What is to go to the scheduler over one stream, for one reader."""
+
+    def __init__(self) -> None:
+        self._messages: deque[hosts_pb2.ConnectRequest | None] = deque()
+        self._filled: asyncio.Future[None] | None = None
+
+    def put(self, message: hosts_pb2.ConnectRequest | None) -> None:
+        """Adds a message; None ends the stream."""
+        self._messages.append(message)
+        if self._filled is not None and not self._filled.done():
+            self._filled.set_result(None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> hosts_pb2.ConnectRequest:
+        while not self._messages:
+            self._filled = asyncio.get_running_loop().create_future()
+            await self._filled
+        message = self._messages.popleft()
+        if message is None:
+            raise StopAsyncIteration
+        return message

@@ -77,7 +77,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Has something done after a time."""
-        return self.call_at(self._now_s + delay, callback, *args, context=context)
+        at_s = self._now_s + delay
+        step = _Step(at_s, callback, args, copy_context() if context is None else context)
+        heappush(self._later, (at_s, next(self._numbers), step))
+        return step
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
@@ -115,9 +118,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         sys.set_asyncgen_hooks(finalizer=self._close_forgotten)
         try:
-            while self._is_running:
-                self._pass_time()
-                self._do_what_is_due()
+            self._live()
         finally:
             self._is_running = False
             sys.set_asyncgen_hooks(*hooks)
@@ -155,27 +156,25 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Nothing is to be done: what is cancelled is skipped when its time has come."""
 
-    def _pass_time(self) -> None:
-        """Looks, and goes to the time at which something is due."""
-        if self._look is not None:
-            self._look()
+    def _live(self) -> None:
+        """Does what is due, step by step, and goes from time to time at which something is."""
         due, later = self._due, self._later
-        if not due:
-            while later and later[0][2].is_cancelled:
-                heappop(later)
-            if not later:
-                raise Stalled
-            self._now_s = max(self._now_s, later[0][0])
-        now_s = self._now_s
-        while later and later[0][0] <= now_s:
-            due.append(heappop(later)[2])
-
-    def _do_what_is_due(self) -> None:
-        due = self._due
-        for _ in range(len(due)):
-            step = due.popleft()
-            if not step.is_cancelled:
-                step.context.run(step.callback, *step.arguments)
+        while self._is_running:
+            if self._look is not None:
+                self._look()
+            if not due:
+                while later and later[0][2].is_cancelled:
+                    heappop(later)
+                if not later:
+                    raise Stalled
+                self._now_s = max(self._now_s, later[0][0])
+            now_s = self._now_s
+            while later and later[0][0] <= now_s:
+                due.append(heappop(later)[2])
+            for _ in range(len(due)):
+                step = due.popleft()
+                if not step.is_cancelled:
+                    step.context.run(step.callback, *step.arguments)
 
     def _close_forgotten(self, generator: AsyncGenerator[Any, Any]) -> None:
         self.create_task(generator.aclose())
