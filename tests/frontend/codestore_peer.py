@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
+from stoker_protos.admin.v1 import tenant_policies_pb2, tenant_policies_pb2_grpc
 from stoker_protos.codestore.v1 import codestore_pb2, codestore_pb2_grpc, loads_pb2, loads_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2,
@@ -48,6 +49,7 @@ class CodestorePeer(
     functions_pb2_grpc.FunctionServiceServicer,
     aliases_pb2_grpc.AliasServiceServicer,
     concurrency_pb2_grpc.ConcurrencyServiceServicer,
+    tenant_policies_pb2_grpc.TenantPolicyServiceServicer,
 ):
     """Functions with routes."""
 
@@ -57,6 +59,7 @@ class CodestorePeer(
         self.loads: list[loads_pb2.ReportLoadRequest] = []
         self.resolved: Counter[tuple[str, str, str]] = Counter()
         self.traceparents: list[str] = []
+        self.policies: dict[str, tenant_policies_pb2.TenantPolicy] = {}
         self.journal = Journal()
         self.watchers: set[asyncio.Queue[tuple[str, str]]] = set()
 
@@ -157,9 +160,21 @@ class CodestorePeer(
         settings = [concurrency_pb2.Concurrency(name=name, provisioned=2) for name in names]
         return concurrency_pb2.ListConcurrencyResponse(settings=settings)
 
+    async def UpdateTenantPolicy(
+        self, request: tenant_policies_pb2.UpdateTenantPolicyRequest, context: Context
+    ) -> tenant_policies_pb2.UpdateTenantPolicyResponse:
+        self.policies[request.policy.tenant_id] = request.policy
+        return tenant_policies_pb2.UpdateTenantPolicyResponse(policy=request.policy)
+
+    async def GetTenantPolicy(
+        self, request: tenant_policies_pb2.GetTenantPolicyRequest, context: Context
+    ) -> tenant_policies_pb2.GetTenantPolicyResponse:
+        return tenant_policies_pb2.GetTenantPolicyResponse(policy=self.policies[request.tenant_id])
+
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its services to a server."""
         codestore_pb2_grpc.add_RouteServiceServicer_to_server(self, server)
+        tenant_policies_pb2_grpc.add_TenantPolicyServiceServicer_to_server(self, server)
         loads_pb2_grpc.add_LoadServiceServicer_to_server(self, server)
         functions_pb2_grpc.add_FunctionServiceServicer_to_server(self, server)
         aliases_pb2_grpc.add_AliasServiceServicer_to_server(self, server)

@@ -8,8 +8,9 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from stoker_frontend.frontend import MIGRATIONS
-from stoker_protos.admin.v1 import tenants_pb2
+from stoker_protos.admin.v1 import tenant_policies_pb2, tenants_pb2
 from stoker_service import sql
 from stoker_service.errors import ErrorKind
 from stoker_service.sql import migrate, open_engine
@@ -126,3 +127,25 @@ async def test_a_database_that_does_not_answer_is_told_and_no_key_is_taken_for_w
         await world.invoke()
     assert (error.kind, error.reason) == (ErrorKind.UNAVAILABLE, "DATABASE_UNAVAILABLE")
     assert error.retry_after_s is not None
+
+
+async def test_what_a_tenant_may_is_set_by_the_operator_for_tenants_that_there_are(tmp_path: Path) -> None:
+    async with running_world(database_url=f"sqlite+aiosqlite:///{tmp_path}/frontend.db") as world:
+        await create_tenant(world, "cleo")
+
+        def update(tenant_id: str, metadata: Any = world.admin) -> Any:
+            policy = tenant_policies_pb2.TenantPolicy(tenant_id=tenant_id, require_signed=True)
+            mask = FieldMask(paths=["require_signed"])
+            request = tenant_policies_pb2.UpdateTenantPolicyRequest(policy=policy, update_mask=mask)
+            return world.policies.UpdateTenantPolicy(request, timeout=WITHIN_S, metadata=metadata)
+
+        def get(tenant_id: str) -> Any:
+            request = tenant_policies_pb2.GetTenantPolicyRequest(tenant_id=tenant_id)
+            return world.policies.GetTenantPolicy(request, timeout=WITHIN_S, metadata=world.admin)
+
+        assert (await update("cleo")).policy.require_signed
+        assert (await get("cleo")).policy.require_signed
+        for call in (update("nobody"), get("nobody")):
+            assert (await failure_of(call)).reason == "TENANT_NOT_FOUND"
+        tenant_key = next(iter(world.keys.values()))
+        assert (await failure_of(update("cleo", tenant_key))).reason == "ADMIN_KEY_REQUIRED"

@@ -12,7 +12,7 @@ import pytest
 from stoker_frontend import api_keys
 from stoker_frontend.config import FrontendSettings
 from stoker_frontend.frontend import MIGRATIONS, running_frontend
-from stoker_protos.admin.v1 import fleet_pb2_grpc, tenants_pb2, tenants_pb2_grpc
+from stoker_protos.admin.v1 import fleet_pb2_grpc, tenant_policies_pb2_grpc, tenants_pb2, tenants_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2_grpc,
     concurrency_pb2_grpc,
@@ -68,6 +68,7 @@ class World:
         self.concurrency = concurrency_pb2_grpc.ConcurrencyServiceStub(self.channel)
         self.logs = logs_pb2_grpc.LogServiceStub(self.channel)
         self.tenants = tenants_pb2_grpc.TenantServiceStub(self.channel)
+        self.policies = tenant_policies_pb2_grpc.TenantPolicyServiceStub(self.channel)
         self.fleet = fleet_pb2_grpc.FleetServiceStub(self.channel)
 
     def invoke(

@@ -64,7 +64,7 @@ class Codestore:
         try:
             response = await self._routes.ResolveRoute(request, timeout=ANSWER_S)
         except grpc.aio.AioRpcError as failure:
-            raise _error(failure) from failure
+            raise error_of(failure) from failure
         now_s = asyncio.get_running_loop().time()
         previous: dict[str, list[Previous]] = {}
         for each in response.previous:
@@ -91,7 +91,7 @@ class Codestore:
         try:
             await self._loads.ReportLoad(request, timeout=ANSWER_S)
         except grpc.aio.AioRpcError as error:
-            raise _error(error) from error
+            raise error_of(error) from error
 
     async def report_outcomes(self, counts: Mapping[Way, Counts]) -> None:
         """Tells how calls of weighted aliases went.
@@ -103,7 +103,7 @@ class Codestore:
         try:
             await self._outcomes.ReportOutcomes(request, timeout=ANSWER_S)
         except grpc.aio.AioRpcError as failure:
-            raise _error(failure) from failure
+            raise error_of(failure) from failure
 
     async def watch_routes(self) -> AsyncIterator[tuple[str, str] | None]:
         """Yields None once the watch has begun, then each tenant and function whose routes have changed.
@@ -115,7 +115,7 @@ class Codestore:
             async for change in self._routes.WatchRoutes(codestore_pb2.WatchRoutesRequest(), wait_for_ready=True):
                 yield (change.tenant, change.function) if change.function else None
         except grpc.aio.AioRpcError as failure:
-            raise _error(failure) from failure
+            raise error_of(failure) from failure
 
     async def get_terms(self, tenant: str, function: str) -> Terms:
         """What is set for a function's rollovers.
@@ -127,7 +127,7 @@ class Codestore:
         try:
             response = await self._functions.GetFunction(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
         except grpc.aio.AioRpcError as failure:
-            raise _error(failure) from failure
+            raise error_of(failure) from failure
         return Terms(response.function.rollover_policy, response.function.max_staleness_s)
 
     async def get_load_failure(self, tenant: str, function: str, alias: str) -> LoadFailure | None:
@@ -140,7 +140,7 @@ class Codestore:
         try:
             response = await self._aliases.GetAlias(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
         except grpc.aio.AioRpcError as failure:
-            raise _error(failure) from failure
+            raise error_of(failure) from failure
         if not response.alias.HasField("load_failure"):
             return None
         failed = response.alias.load_failure
@@ -162,7 +162,7 @@ class Codestore:
         try:
             await self._functions.GetFunction(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
         except grpc.aio.AioRpcError as failure:
-            raise _error(failure) from failure
+            raise error_of(failure) from failure
 
     async def get_concurrency(self, tenant: str, function: str, alias: str) -> Setting:
         """Returns what is set for a function, or for an alias of it.
@@ -174,7 +174,7 @@ class Codestore:
         try:
             response = await self._concurrency.GetConcurrency(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
         except grpc.aio.AioRpcError as failure:
-            raise _error(failure) from failure
+            raise error_of(failure) from failure
         return setting_from_proto(response.concurrency)
 
     async def set_concurrency(self, tenant: str, setting: Setting) -> Setting:
@@ -188,7 +188,7 @@ class Codestore:
         try:
             response = await self._concurrency.UpdateConcurrency(request, timeout=ANSWER_S, metadata=metadata)
         except grpc.aio.AioRpcError as failure:
-            raise _error(failure) from failure
+            raise error_of(failure) from failure
         return setting_from_proto(response.concurrency)
 
     async def list_concurrency(self, tenant: str, function: str) -> Sequence[Setting]:
@@ -201,7 +201,7 @@ class Codestore:
         try:
             response = await self._concurrency.ListConcurrency(request, timeout=ANSWER_S, metadata=((TENANT, tenant),))
         except grpc.aio.AioRpcError as failure:
-            raise _error(failure) from failure
+            raise error_of(failure) from failure
         return [setting_from_proto(setting) for setting in response.settings]
 
 
@@ -233,7 +233,8 @@ def _counts(way: Way, counts: Counts) -> outcomes_pb2.OutcomeCounts:
     )
 
 
-def _error(failure: grpc.aio.AioRpcError) -> StokerError:
+def error_of(failure: grpc.aio.AioRpcError) -> StokerError:
+    """What a caller is told of a failed call to the codestore."""
     error = error_from_rpc(failure)
     away = (ErrorKind.UNAVAILABLE, ErrorKind.DEADLINE_EXCEEDED, ErrorKind.CANCELLED)
     return errors.codestore_unavailable() if error.kind in away else error

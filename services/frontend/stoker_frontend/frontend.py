@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc.aio
-from stoker_protos.admin.v1 import fleet_pb2, tenants_pb2
+from stoker_protos.admin.v1 import fleet_pb2, tenant_policies_pb2, tenants_pb2
 from stoker_protos.v1 import (
     aliases_pb2,
     artifacts_pb2,
@@ -15,8 +15,9 @@ from stoker_protos.v1 import (
     invocations_pb2,
     layers_pb2,
     logs_pb2,
-    rollovers_pb2,
     rollouts_pb2,
+    rollovers_pb2,
+    signing_keys_pb2,
     versions_pb2,
 )
 from stoker_service.background import background
@@ -51,6 +52,7 @@ from stoker_frontend.service import (
     RolloverServicer,
     TenantServicer,
 )
+from stoker_frontend.tenant_policies import TenantPolicyServicer
 from stoker_frontend.tenants import Tenants
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -62,6 +64,7 @@ _LOGS = logs_pb2.DESCRIPTOR.services_by_name["LogService"]
 _CONCURRENCY = concurrency_pb2.DESCRIPTOR.services_by_name["ConcurrencyService"]
 _ROLLOVERS = rollovers_pb2.DESCRIPTOR.services_by_name["RolloverService"]
 _TENANTS = tenants_pb2.DESCRIPTOR.services_by_name["TenantService"]
+_TENANT_POLICIES = tenant_policies_pb2.DESCRIPTOR.services_by_name["TenantPolicyService"]
 _FLEET = fleet_pb2.DESCRIPTOR.services_by_name["FleetService"]
 _OF_CODESTORE = (
     functions_pb2.DESCRIPTOR.services_by_name["FunctionService"],
@@ -70,6 +73,7 @@ _OF_CODESTORE = (
     artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"],
     rollouts_pb2.DESCRIPTOR.services_by_name["RolloutService"],
     layers_pb2.DESCRIPTOR.services_by_name["LayerService"],
+    signing_keys_pb2.DESCRIPTOR.services_by_name["SigningKeyService"],
 )
 
 
@@ -157,6 +161,7 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
                     serve(_CONCURRENCY, ConcurrencyServicer(Concurrency(codestore, scheduler, router)), tenant),
                     serve(_ROLLOVERS, RolloverServicer(rollover_statuses), tenant),
                     serve(_TENANTS, TenantServicer(tenants, authentication), admin),
+                    serve(_TENANT_POLICIES, TenantPolicyServicer(tenants, codestore_channel), admin),
                     forward(_FLEET, scheduler_channel, admin, errors.scheduler_unavailable),
                 ]
                 for service in _OF_CODESTORE:
@@ -167,7 +172,11 @@ async def running_frontend(settings: FrontendSettings) -> AsyncGenerator[Server]
 
             names = [
                 service.full_name
-                for service in (_INVOCATIONS, _LOGS, _CONCURRENCY, _ROLLOVERS, _TENANTS, _FLEET, *_OF_CODESTORE)
+                for service in (
+                    *(_INVOCATIONS, _LOGS, _CONCURRENCY, _ROLLOVERS),
+                    *(_TENANTS, _TENANT_POLICIES, _FLEET),
+                    *_OF_CODESTORE,
+                )
             ]
             async with running_server(settings, register, names, max_message_bytes=MAX_MESSAGE_BYTES) as server:
                 try:

@@ -72,6 +72,16 @@ class Tenants:
             rows = (await session.scalars(query)).all()
         return [Tenant(row.id, _in_utc(row.create_time)) for row in rows]
 
+    async def check_exists(self, tenant_id: str) -> None:
+        """Returns if there is such a tenant.
+
+        Raises:
+            StokerError: TENANT_NOT_FOUND, or DATABASE_UNAVAILABLE.
+        """
+        async with self._transaction() as session:
+            if await session.get(TenantRow, tenant_id) is None:
+                raise errors.tenant_not_found(tenant_id)
+
     async def create_key(self, tenant_id: str) -> ApiKey:
         """Makes one more key.
 
