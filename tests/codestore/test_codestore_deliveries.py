@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stoker_artifacts import Chunk, Manifest, assemble, pack_chunk, unpack, unpack_chunk, unpack_manifest
+from stoker_artifacts import Chunk, Manifest, assemble, pack_chunk, unpack, unpack_manifest
 from stoker_codestore.codestore import running_codestore
 from stoker_codestore.manifests import new_key
 from stoker_protos.codestore.v1 import deliveries_pb2, deliveries_pb2_grpc
@@ -107,7 +107,7 @@ async def test_a_host_makes_of_chunks_what_unpacking_makes(
     assert len(packed) > 20
     (tmp_path / "archive").write_bytes(LARGE)
     contents = unpack(tmp_path / "archive", tmp_path / "unpacked")
-    assemble(manifest, lambda chunk: unpack_chunk(chunk, packed[chunk]), tmp_path / "assembled")
+    assemble(manifest, lambda chunk: packed[chunk], tmp_path / "assembled")
     assert (manifest.unpacked_size_bytes, manifest.file_count) == (contents.unpacked_size_bytes, contents.file_count)
     for path in (tmp_path / "unpacked").rglob("*"):
         other = tmp_path / "assembled" / path.relative_to(tmp_path / "unpacked")

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stoker_artifacts.chunks import Chunk, CorruptChunk, chunk_of
+from stoker_artifacts.chunks import Chunk, unpack_chunk
 from stoker_artifacts.contents import Kind
 from stoker_artifacts.manifests import Manifest
 from stoker_artifacts.unpacking import Writer, settle
@@ -19,7 +19,7 @@ def assemble(manifest: Manifest, read_chunk: Callable[[Chunk], bytes], directory
 
     Args:
         manifest: The tree, from `unpack_manifest` or `manifest_of`, so one that leaves nothing outside `directory`.
-        read_chunk: Gives a chunk's bytes, unpacked. It is asked in the order of `manifest.chunks`.
+        read_chunk: Gives a chunk's bytes, packed. It is asked in the order of `manifest.chunks`.
         directory: Must not exist.
 
     Raises:
@@ -59,7 +59,4 @@ class _Contents:
 
     def _read(self) -> bytes:
         chunk = next(self._chunks)
-        data = self._read_chunk(chunk)
-        if chunk_of(data) != chunk:
-            raise CorruptChunk(f"chunk {chunk.sha256}: its SHA-256 is {chunk_of(data).sha256}")
-        return data
+        return unpack_chunk(chunk, self._read_chunk(chunk))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import structlog
-from stoker_artifacts import Chunk, CorruptChunk, assemble, unpack_chunk
+from stoker_artifacts import Chunk, CorruptChunk, assemble
 from stoker_service.errors import ErrorKind, StokerError
 
 from stoker_hostagent import errors
@@ -104,10 +104,12 @@ class CodeSource:
     async def _fetch(self, artifact: Artifact, found: Found, way: Way) -> None:
         chunks = found.manifest.distinct_chunks()
         lacking_bytes = sum(chunk.size_bytes for chunk in self._chunks.lacking(chunks))
+        fetched_bytes = 0
 
-        def came() -> None:
-            left_bytes = sum(chunk.size_bytes for chunk in self._chunks.lacking(chunks))
-            way.told(lacking_bytes, max(0, lacking_bytes - left_bytes))
+        def came(some_bytes: int) -> None:
+            nonlocal fetched_bytes
+            fetched_bytes += some_bytes
+            way.told(lacking_bytes, fetched_bytes)
 
         way.told(lacking_bytes, 0)
         if way.source:
@@ -130,7 +132,7 @@ class CodeSource:
             packed = self._chunks.read(chunk.sha256)
             if packed is None:
                 raise CorruptChunk(f"chunk {chunk.sha256} is gone")
-            return unpack_chunk(chunk, packed)
+            return packed
 
         try:
             assemble(found.manifest, read, directory)
@@ -139,17 +141,18 @@ class CodeSource:
         return None
 
     async def _fetch_from(
-        self, artifact: Artifact, source: str, chunks: Sequence[Chunk], came: Callable[[], None]
+        self, artifact: Artifact, source: str, chunks: Sequence[Chunk], came: Callable[[int], None]
     ) -> None:
         lacking = {chunk.sha256: chunk for chunk in self._chunks.lacking(chunks)}
         if not lacking:
             return
         async for some in self._codestore.chunks(list(lacking), source):
             try:
-                await self._chunks.add([(lacking.pop(name), data) for name, data in some])
+                packed = [(lacking.pop(name), data) for name, data in some]
+                await self._chunks.add(packed)
             except (CorruptChunk, KeyError) as error:
                 raise errors.artifact_corrupt(artifact.sha256, str(error)) from error
-            came()
+            came(sum(chunk.size_bytes for chunk, _ in packed))
         if lacking:
             raise errors.artifact_corrupt(artifact.sha256, f"{len(lacking)} of its chunks did not come")
 
