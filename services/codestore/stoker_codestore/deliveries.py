@@ -163,13 +163,17 @@ class Deliveries:
     async def follow(self, artifact: ArtifactKey) -> AsyncGenerator[tuple[Mapping[str, Progress], bool]]:
         """Yields how things stand on each host, and whether that is all, now and at each change, until it is."""
         woken = asyncio.Event()
+        told: tuple[Mapping[str, Progress], bool] | None = None
         self._changes[artifact].add(woken)
         try:
             while True:
                 woken.clear()
                 distribution = self._artifacts[artifact] if artifact in self._artifacts else Distribution()
                 is_complete = distribution.is_complete or self._is_over
-                yield dict(distribution.progress), is_complete
+                now = (dict(distribution.progress), is_complete)
+                if now != told:
+                    yield now
+                    told = now
                 if is_complete:
                     return
                 await woken.wait()
