@@ -35,6 +35,11 @@ class GuestVm:
     """The directory that it sees as the share `code`."""
     console: Path
 
+    @property
+    def container_ports(self) -> list[Path]:
+        """The sockets where the ports end that its containers may have for themselves."""
+        return [self.port.with_suffix(f".p{number}") for number in (1, 2)]
+
     def write_code(self, name: str, files: Mapping[str, str]) -> str:
         """Writes a function's files into the share, and returns the path they have there."""
         directory = self.code / name
@@ -192,9 +197,16 @@ def _qemu(image: Path, vm: GuestVm, share: Path) -> list[str]:
         *("-device", "virtio-blk-pci,drive=root", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
         *("-chardev", f"socket,id=port,path={vm.port},server=on,wait=off"),
         *("-device", "virtserialport,chardev=port,name=dev.stoker.guest.0"),
+        *_container_ports(vm),
         *("-chardev", f"socket,id=share,path={share}"),
         *("-device", f"vhost-user-fs-pci,chardev=share,tag={SHARE}"),
     ]
+
+
+def _container_ports(vm: GuestVm) -> Generator[str]:
+    for number, path in enumerate(vm.container_ports, 1):
+        yield from ("-chardev", f"socket,id=port{number},path={path},server=on,wait=off")
+        yield from ("-device", f"virtserialport,chardev=port{number},name=dev.stoker.container.{number}")
 
 
 @contextmanager
