@@ -187,7 +187,10 @@ class Invocations:
                     Found(target, Grant(lease, Start.WARM))
                     if lease is not None
                     else await self._rollovers.find(
-                        target, deadline.answer_s if deadline else None, may_take=attempt == 0
+                        target,
+                        deadline.answer_s if deadline else None,
+                        may_take=attempt == 0,
+                        is_bound=bool(invocation.session_key) and route.weight != ALL,
                     )
                 )
             version = found.version

@@ -34,7 +34,9 @@ class Wait:
     differing_fields: tuple[str, ...] = ()
 
 
-def decide(target: Version, now_s: float, *, is_failing: bool, was_loaded: bool) -> Serve | Wait:
+def decide(
+    target: Version, now_s: float, *, is_failing: bool, was_loaded: bool, is_bound: bool = False
+) -> Serve | Wait:
     """What a request does for which no container of its version is at hand.
 
     Args:
@@ -42,13 +44,14 @@ def decide(target: Version, now_s: float, *, is_failing: bool, was_loaded: bool)
         now_s: The time, by the clock of `Previous.until_s`.
         is_failing: Whether the last attempt to load it failed.
         was_loaded: Whether it has ever been loaded here.
+        is_bound: Whether it belongs to a session, which stays with its version unless that fails to load.
     """
     able = [each for each in target.previous if each.hindrance is None]
     if is_failing and able:
         return Serve(_versions(able), RolloverRule.SERVED_WHILE_FAILING, may_start=True)
-    if fresh := [each for each in able if now_s < each.until_s]:
+    if not is_bound and (fresh := [each for each in able if now_s < each.until_s]):
         return Serve(_versions(fresh), RolloverRule.SERVED_WHILE_LOADING, may_start=False)
-    if was_loaded or not target.previous:
+    if is_bound or was_loaded or not target.previous:
         return Wait(None)
     if able:
         return Wait(RolloverRule.WAITED_AS_STALE)

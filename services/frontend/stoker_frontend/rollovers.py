@@ -98,18 +98,21 @@ class Rollovers:
         self._known: dict[str, _Known] = {}
         self._probing: set[str] = set()
 
-    async def find(self, target: Version, deadline_s: float | None, *, may_take: bool) -> Found:
+    async def find(
+        self, target: Version, deadline_s: float | None, *, may_take: bool, is_bound: bool = False
+    ) -> Found:
         """Finds a container for a request, waiting up to the caller's deadline (by the loop's clock).
 
         Args:
             target: The version that is asked for, of which no container is at hand.
             deadline_s: When the caller stops waiting.
             may_take: Whether leases that are at hand may be used; not where one turned out to be stale.
+            is_bound: Whether the request belongs to a session, which stays with its version.
 
         Raises:
             StokerError: As `Leases.wait`.
         """
-        decision = self._decide(target)
+        decision = self._decide(target, is_bound=is_bound)
         if isinstance(decision, Wait):
             answer = await self._leases.wait(target, deadline_s)
             self._note(target, answer)
@@ -118,7 +121,7 @@ class Rollovers:
             found = await self._serve(target, decision, deadline_s, may_take=may_take)
         if found.version is target and isinstance(found.answer, LoadFailure):
             # Nobody gets an error for it while a version before can answer.
-            decision = self._decide(target)
+            decision = self._decide(target, is_bound=is_bound)
             if isinstance(decision, Serve) and decision.may_start:
                 return await self._serve(target, decision, deadline_s, may_take=may_take)
         return found
@@ -128,13 +131,14 @@ class Rollovers:
         known = self._known.get(version_uid)
         return known is not None and known.failures > 0
 
-    def _decide(self, target: Version) -> Serve | Wait:
+    def _decide(self, target: Version, *, is_bound: bool) -> Serve | Wait:
         known = self._known.get(target.uid)
         return decide(
             target,
             _now_s(),
             is_failing=known is not None and known.failures > 0,
             was_loaded=known is not None and known.was_loaded,
+            is_bound=is_bound,
         )
 
     async def _serve(self, target: Version, decision: Serve, deadline_s: float | None, *, may_take: bool) -> Found:
