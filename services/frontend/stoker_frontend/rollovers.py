@@ -98,9 +98,7 @@ class Rollovers:
         self._known: dict[str, _Known] = {}
         self._probing: set[str] = set()
 
-    async def find(
-        self, target: Version, deadline_s: float | None, *, may_take: bool, is_bound: bool = False
-    ) -> Found:
+    async def find(self, target: Version, deadline_s: float | None, *, may_take: bool, is_bound: bool = False) -> Found:
         """Finds a container for a request, waiting up to the caller's deadline (by the loop's clock).
 
         Args:
