@@ -14,6 +14,8 @@ from stoker_codestore import rollout_controller
 from stoker_codestore.codestore import running_codestore
 from stoker_codestore.config import CodestoreSettings
 from stoker_frontend import outcome_reports
+from stoker_frontend.routes import RouteKey
+from stoker_frontend.stickiness import point_of
 from stoker_protos.hostagent.v1 import hostagent_pb2
 from stoker_protos.scheduler.v1 import capacity_pb2
 from stoker_protos.v1 import (
@@ -32,6 +34,7 @@ from tests.frontend.host_peer import Outcome, echo, for_ever
 from tests.frontend.peers import WITHIN_S
 from tests.frontend.world import World, running_world
 
+KEY = RouteKey("ann", "hello", "live")
 Run = Callable[[hostagent_pb2.Start], Awaitable[Outcome]]
 
 
@@ -182,7 +185,18 @@ async def test_a_call_that_another_version_answers_counts_for_neither(platform: 
     assert (compared.old.calls, compared.new.calls) == (20 - instead, 0)
 
 
-async def test_a_session_stays_with_its_version_and_moves_once(platform: Platform) -> None:
+async def test_a_session_waits_for_its_version_where_others_are_answered_by_the_one_before(platform: Platform) -> None:
+    await platform.start(50, 100, loaded="1")
+    platform.may_load.clear()
+    session = next(f"{number}" for number in range(100) if point_of(KEY, f"{number}") >= 0.5)
+    waiting = asyncio.ensure_future(platform.call(1, session))
+    assert await platform.call(20) == {1: 20}
+    assert not waiting.done()
+    platform.may_load.set()
+    assert await waiting == {2: 1}
+
+
+async def test_a_session_stays_with_its_version(platform: Platform) -> None:
     await platform.start(50, 100, every_s=3600)
     sessions = [f"session-{number}" for number in range(20)]
     before = {session: await platform.call(3, session) for session in sessions}
