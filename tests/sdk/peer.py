@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
-from stoker_protos.admin.v1 import fleet_pb2, tenants_pb2
+from stoker_protos.admin.v1 import fleet_pb2, tenant_policies_pb2, tenants_pb2
 from stoker_protos.v1 import (
     aliases_pb2,
     artifacts_pb2,
@@ -22,6 +22,7 @@ from stoker_protos.v1 import (
     logs_pb2,
     rollouts_pb2,
     rollovers_pb2,
+    signing_keys_pb2,
     versions_pb2,
 )
 from stoker_service.errors import ErrorKind, StokerError
@@ -30,6 +31,7 @@ from stoker_service.status import STATUS_DETAILS_KEY, code_of, details_of
 from stoker_service.validation import violations_of
 
 from tests.sdk.layer_peer import LayerPeer
+from tests.sdk.policy_peer import PolicyPeer
 from tests.sdk.rollout_peer import RolloutPeer
 from tests.sdk.rollover_peer import RolloverPeer
 
@@ -49,13 +51,15 @@ _MODULES = (
     layers_pb2,
     invocations_pb2,
     logs_pb2,
+    signing_keys_pb2,
+    tenant_policies_pb2,
     tenants_pb2,
     fleet_pb2,
 )
 _NOW = Timestamp(seconds=1_700_000_000)
 
 
-class Peer(LayerPeer, RolloverPeer, RolloutPeer):
+class Peer(LayerPeer, PolicyPeer, RolloverPeer, RolloutPeer):
     """What is stored, what was called, and what is to fail."""
 
     def __init__(self) -> None:
@@ -98,6 +102,8 @@ class Peer(LayerPeer, RolloverPeer, RolloutPeer):
         self.note_rollover(request)
         if "description" in request.update_mask.paths:
             function.description = request.function.description
+        if "versions_kept" in request.update_mask.paths:
+            function.versions_kept = request.function.versions_kept
         return functions_pb2.UpdateFunctionResponse(function=function)
 
     def DeleteFunction(self, request: Any, _context: Any) -> Any:
@@ -267,7 +273,7 @@ def running_peer() -> Generator[Peer]:
     server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
     for module in _MODULES:
         for service in module.DESCRIPTOR.services_by_name.values():
-            is_admin = module in (tenants_pb2, fleet_pb2)
+            is_admin = module in (tenant_policies_pb2, tenants_pb2, fleet_pb2)
             handlers = {method.name: _handler(peer, method, is_admin) for method in service.methods}
             server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service.full_name, handlers)])
     peer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

@@ -18,6 +18,8 @@ from stoker import (
     rollout_requests,
     rollover_requests,
     settings,
+    signing_requests,
+    tenant_policy_requests,
 )
 from stoker.artifact_requests import Progress
 from stoker.calls import Listing, StreamOf, Stubs, Unary, UnaryOf, UploadOf
@@ -45,7 +47,9 @@ from stoker.packing import packed
 from stoker.retries import RetryBudget
 from stoker.rollouts import AliasChange, Rollout
 from stoker.rollovers import Rollover, RolloverPolicy
+from stoker.signing import PrivateKey, Signature, SigningKey
 from stoker.statuses import error_of
+from stoker.tenant_policies import TenantPolicy
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -101,20 +105,39 @@ class Client:
         """Yields the functions by name."""
         return self._list(requests.list_functions())
 
-    async def update_function(self, name: str, *, description: str, etag: str = "") -> Function:
-        """Changes a function's description; with `etag`, only if nobody has changed it since."""
-        return await self._call(requests.update_function(name, description, etag))
+    async def update_function(
+        self, name: str, *, description: str | None = None, versions_kept: int | None = None, etag: str = ""
+    ) -> Function:
+        """Changes a function; with `etag`, only if nobody has changed it since. None leaves a setting as it is.
+
+        Args:
+            name: The function.
+            description: What it is for.
+            versions_kept: How many of its newest versions are kept; 0 for as many as the operator has set.
+            etag: The etag that it must still have.
+        """
+        return await self._call(
+            requests.update_function(name, description=description, versions_kept=versions_kept, etag=etag)
+        )
 
     async def delete_function(self, name: str, *, etag: str = "") -> None:
         """Deletes a function with its versions and aliases."""
         await self._call(requests.delete_function(name, etag))
 
     async def publish_version(
-        self, function: str, artifact_sha256: str, *, validate_only: bool = False, **options: Unpack[VersionOptions]
+        self,
+        function: str,
+        artifact_sha256: str,
+        *,
+        signature: Signature | None = None,
+        validate_only: bool = False,
+        **options: Unpack[VersionOptions],
     ) -> Version:
         """Publishes a function's next version, of an artifact uploaded before."""
         return await self._call(
-            requests.publish_version(function, artifact_sha256, options, validate_only=validate_only)
+            requests.publish_version(
+                function, artifact_sha256, options, signature=signature, validate_only=validate_only
+            )
         )
 
     async def get_version(self, function: str, number: int) -> Version:
@@ -272,16 +295,17 @@ class Client:
         alias: str | None = "live",
         progress: Progress | None = None,
         dependencies: Dependencies = NO_DEPENDENCIES,
+        sign_with: PrivateKey | None = None,
         **options: Unpack[VersionOptions],
     ) -> Deployment:
         """Uploads a directory or an archive of code, publishes it as a version, and points `alias` at that.
 
         The function is made where it is missing. With `alias=None` no alias is moved. `dependencies` are what
-        `stoker.dependencies.install` gives for a directory.
+        `stoker.dependencies.install` gives for a directory; `sign_with` is what `stoker.signing.load_private` gives.
         """
         with ExitStack() as stack:
             code = await asyncio.to_thread(stack.enter_context, packed(Path(path), dependencies))
-            return await self._drive(deployment.deploy(name, code, options, alias, progress))
+            return await self._drive(deployment.deploy(name, code, options, alias, progress, sign_with))
 
     async def publish_layer(
         self, layer: str, path: str | Path, *, description: str = "", progress: Progress | None = None
@@ -346,6 +370,18 @@ class Client:
         """Yields a function's newest log lines, up to `limit` (0 means 100); with `follow`, also those to come."""
         return self._stream(requests.tail_logs(function, follow=follow, limit=limit))
 
+    async def add_signing_key(self, name: str, public_key: bytes) -> SigningKey:
+        """Adds a public key, as `stoker.signing.load_public` gives it, whose owner may then sign the tenant's code."""
+        return await self._call(signing_requests.add_signing_key(name, public_key))
+
+    async def list_signing_keys(self) -> Sequence[SigningKey]:
+        """Returns the tenant's signing keys by name."""
+        return await self._call(signing_requests.list_signing_keys())
+
+    async def delete_signing_key(self, name: str) -> None:
+        """Ends a signing key: what it has signed counts as unsigned from now on."""
+        await self._call(signing_requests.delete_signing_key(name))
+
     async def create_tenant(self, tenant: str) -> NewTenant:
         """Makes a tenant and its first key. Needs the admin key."""
         return await self._call(admin_requests.create_tenant(tenant))
@@ -361,6 +397,18 @@ class Client:
     async def revoke_api_key(self, key_id: str) -> None:
         """Ends a key at once, known by what stands between its first and second `.`. Needs the admin key."""
         await self._call(admin_requests.revoke_api_key(key_id))
+
+    async def get_tenant_policy(self, tenant: str) -> TenantPolicy:
+        """Returns what a tenant may, and what it has stored. Needs the admin key."""
+        return await self._call(tenant_policy_requests.get_tenant_policy(tenant))
+
+    async def set_quota(self, tenant: str, **quota: int) -> None:
+        """Sets how much a tenant may store, by the names of `Quota`'s fields; 0 is the default. Needs the admin key."""
+        await self._call(tenant_policy_requests.set_quota(tenant, **quota))
+
+    async def require_signed(self, tenant: str, *, is_required: bool = True) -> None:
+        """Says whether only signed code of a tenant may be published and run. Needs the admin key."""
+        await self._call(tenant_policy_requests.require_signed(tenant, is_required=is_required))
 
     async def get_fleet(self) -> Fleet:
         """Returns all hosts, VMs and containers of one moment. Needs the admin key."""

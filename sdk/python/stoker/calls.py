@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
-from stoker_protos.admin.v1 import fleet_pb2_grpc, tenants_pb2_grpc
+from stoker_protos.admin.v1 import fleet_pb2_grpc, tenant_policies_pb2_grpc, tenants_pb2_grpc
 from stoker_protos.v1 import (
     aliases_pb2_grpc,
     artifacts_pb2_grpc,
@@ -20,6 +20,7 @@ from stoker_protos.v1 import (
     logs_pb2_grpc,
     rollouts_pb2_grpc,
     rollovers_pb2_grpc,
+    signing_keys_pb2_grpc,
     versions_pb2_grpc,
 )
 
@@ -52,6 +53,8 @@ class Stubs:
         self.invocations = invocations_pb2_grpc.InvocationServiceStub(blocking)
         self.logs = logs_pb2_grpc.LogServiceStub(blocking)
         self.tenants = tenants_pb2_grpc.TenantServiceStub(blocking)
+        self.tenant_policies = tenant_policies_pb2_grpc.TenantPolicyServiceStub(blocking)
+        self.signing_keys = signing_keys_pb2_grpc.SigningKeyServiceStub(blocking)
         self.fleet = fleet_pb2_grpc.FleetServiceStub(blocking)
 
 

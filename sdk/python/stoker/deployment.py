@@ -10,9 +10,11 @@ from typing import Any, TypeAlias, TypeVar
 from stoker import artifact_requests, layer_requests, requests
 from stoker.artifact_requests import Progress
 from stoker.calls import UnaryOf, UploadOf
-from stoker.errors import AlreadyExists, InvalidArgument, NotFound
+from stoker.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from stoker.models import Alias, Artifact, Deployment, Function, LayerVersion, Version, VersionOptions
+from stoker.names import split_layer
 from stoker.packing import Packed
+from stoker.signing import PrivateKey
 
 Result = TypeVar("Result")
 Call: TypeAlias = UnaryOf[Any] | UploadOf[Any]
@@ -20,20 +22,29 @@ Steps: TypeAlias = Generator[Call, Any, Result]
 
 
 def deploy(
-    name: str, code: Packed, options: VersionOptions, alias: str | None, progress: Progress | None
+    name: str,
+    code: Packed,
+    options: VersionOptions,
+    alias: str | None,
+    progress: Progress | None,
+    sign_with: PrivateKey | None = None,
 ) -> Steps[Deployment]:
-    """Brings code to Stoker, publishes it as a version, and points `alias` at that, if one is given.
+    """Brings code to Stoker, publishes it as a version, signed if a key is given, and points `alias` at that, if any.
 
     The function is made where it is missing; it is taken away again where its first version is refused.
     """
     # Made first, so that what is malformed is refused before anything is sent.
     publish = requests.publish_version(name, code.sha256, options)
+    if sign_with is not None:
+        layers = yield from _layer_digests(options)
+        signature = sign_with.sign(code.sha256, layers)
+        publish = requests.publish_version(name, code.sha256, options, signature=signature)
     artifact, was_uploaded = yield from _upload(code, progress)
     function, is_new = yield from _ensure_function(name)
     try:
         version: Version = yield publish
-    except (InvalidArgument, NotFound):
-        # What it says is wrong, or it names a layer that is not there.
+    except (InvalidArgument, NotFound, FailedPrecondition, ResourceExhausted):
+        # What it says is wrong, it names a layer that is not there, it is not signed as it must be, or is one too many.
         if is_new:
             yield requests.delete_function(name, function.etag)
         raise
@@ -56,6 +67,14 @@ def publish_layer(layer: str, files: Packed, description: str, progress: Progres
     yield from _upload(files, progress)
     version: LayerVersion = yield publish
     return version
+
+
+def _layer_digests(options: VersionOptions) -> Steps[list[str]]:
+    digests: list[str] = []
+    for layer in options.get("layers", ()):
+        version: LayerVersion = yield layer_requests.get_layer_version(*split_layer(layer, "layers"))
+        digests.append(version.artifact_sha256)
+    return digests
 
 
 def _upload(code: Packed, progress: Progress | None) -> Steps[tuple[Artifact, bool]]:

@@ -59,6 +59,8 @@ class Function:
     create_time: datetime
     update_time: datetime
     etag: str
+    versions_kept: int = 0
+    """How many of the newest versions are kept; 0 for as many as the operator has set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ class Version:
     """How many invocations one container runs at once."""
     layers: tuple[str, ...] = ()
     """What it finds in `/opt`, as `layer:number`, each over those before it."""
+    signing_key_id: str = ""
+    """The id of the key that its code is signed with; empty where it is not signed."""
 
 
 @dataclass(frozen=True, slots=True)

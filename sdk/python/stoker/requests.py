@@ -30,6 +30,7 @@ from stoker.names import (
     version_path,
 )
 from stoker.retries import Retry
+from stoker.signing import Signature
 
 LONGEST_INVOCATION_S = 990.0
 """Longer than any invocation can take: 60 s of waiting, 900 s of running, and a margin."""
@@ -71,12 +72,18 @@ def list_functions() -> Listing[Function]:
     )
 
 
-def update_function(name: str, description: str, etag: str = "") -> UnaryOf[Function]:
-    """Changes a function's description."""
-    function = functions_pb2.Function(name=function_path(name), description=description, etag=etag)
+def update_function(
+    name: str, *, description: str | None = None, versions_kept: int | None = None, etag: str = ""
+) -> UnaryOf[Function]:
+    """Changes a function's description and how many versions are kept; None leaves a setting as it is."""
+    function = functions_pb2.Function(
+        name=function_path(name), description=description or "", versions_kept=versions_kept or 0, etag=etag
+    )
+    given = {"description": description, "versions_kept": versions_kept}
+    mask = FieldMask(paths=[path for path, value in given.items() if value is not None])
     return Unary(
         lambda stubs: stubs.functions.UpdateFunction,
-        functions_pb2.UpdateFunctionRequest(function=function, update_mask=FieldMask(paths=["description"])),
+        functions_pb2.UpdateFunctionRequest(function=function, update_mask=mask),
         lambda response: wire.function_of(response.function),
         Retry.NEVER if etag else _AGAIN,
     )
@@ -92,7 +99,12 @@ def delete_function(name: str, etag: str = "") -> UnaryOf[None]:
 
 
 def publish_version(
-    function: str, artifact_sha256: str, options: VersionOptions, *, validate_only: bool = False
+    function: str,
+    artifact_sha256: str,
+    options: VersionOptions,
+    *,
+    signature: Signature | None = None,
+    validate_only: bool = False,
 ) -> UnaryOf[Version]:
     """Publishes a function's next version."""
     version = versions_pb2.Version(
@@ -106,6 +118,9 @@ def publish_version(
         description=options.get("description", ""),
         concurrency=options.get("concurrency", 0),
         layers=[layer_version_path(*split_layer(layer, "layers")) for layer in options.get("layers", ())],
+        signature=versions_pb2.CodeSignature(key_id=signature.key_id, signature=signature.signature)
+        if signature
+        else None,
     )
     return Unary(
         lambda stubs: stubs.versions.PublishVersion,

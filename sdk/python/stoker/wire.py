@@ -79,6 +79,7 @@ def function_of(message: functions_pb2.Function) -> Function:
         create_time=time_of(message.create_time),
         update_time=time_of(message.update_time),
         etag=message.etag,
+        versions_kept=message.versions_kept,
     )
 
 
@@ -99,6 +100,7 @@ def version_of(message: versions_pb2.Version) -> Version:
         create_time=time_of(message.create_time),
         concurrency=message.concurrency or 1,
         layers=tuple(f"{part(layer, 1)}:{last_part(layer)}" for layer in message.layers),
+        signing_key_id=message.signature.key_id,
     )
 
 

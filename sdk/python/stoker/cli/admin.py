@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stoker.cli import tenant_policies
 from stoker.cli.commands import connected
 from stoker.cli.failures import UsageError
 from stoker.cli.output import Output, OutputOption, local_time, note, print_json, print_table
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     tenant = typer.Typer(help="Who owns functions.", no_args_is_help=True, rich_markup_mode=None)
     tenant.command("create")(create_tenant)
     tenant.command("list")(list_tenants)
+    tenant_policies.register(tenant)
     key = typer.Typer(help="What tenants call with.", no_args_is_help=True, rich_markup_mode=None)
     key.command("create")(create_key)
     key.command("revoke")(revoke_key)

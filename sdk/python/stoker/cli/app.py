@@ -16,6 +16,7 @@ from stoker.cli import (
     platform,
     rollouts,
     rollovers,
+    signing,
     starters,
 )
 from stoker.cli.commands import Commands, Target
@@ -39,6 +40,7 @@ for group in (
     rollovers,
     concurrency,
     layers,
+    signing,
     logs,
     platform,
     admin,

@@ -17,6 +17,7 @@ from stoker.dependencies import NONE, install
 from stoker.guessing import guess
 from stoker.models import Deployment, Runtime
 from stoker.names import check_name, split_layer
+from stoker.signing import load_private
 
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 RUNTIMES = ", ".join(runtime for runtime in Runtime if runtime is not Runtime.UNKNOWN)
@@ -59,6 +60,9 @@ def deploy(
     build: Annotated[
         bool, typer.Option(help="Whether to install a directory's requirements.txt and package.json for the guest.")
     ] = True,
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEYFILE", help="Signs the code with the private key that is in this file.")
+    ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Publishes code as the next version.
@@ -69,6 +73,7 @@ def deploy(
     check_name(name, "name")
     environment = parse_environment(env or [])
     layers = [f"{layer_name}:{number}" for layer_name, number in (split_layer(text, "--layer") for text in layer or [])]
+    sign_with = load_private(sign) if sign else None
     runtime, handler = choose_runtime(path, runtime, handler)
     dependencies = install(path, note) if build and path.is_dir() else NONE
     with connected(context) as client, _progress() as progress:
@@ -86,6 +91,7 @@ def deploy(
             alias=alias or None,
             progress=progress,
             dependencies=dependencies,
+            sign_with=sign_with,
         )
     if output is Output.JSON:
         print_json(done)

@@ -21,6 +21,8 @@ _COMMANDS = {
     "NO_EARLIER_VERSION": "name one of those that `stoker versions` shows",
     "ROLLOUT_ENDED": "`stoker rollout NAME --to VERSION` begins another",
     "ROLLOUT_UNDER_WAY": "wait for its end, or end it with `stoker rollout abort` or `stoker rollback`",
+    "SIGNING_KEY_EXISTS": "`stoker signing-key list` shows those there are",
+    "SIGNING_KEY_NOT_FOUND": "`stoker signing-key list` shows those there are",
     "TENANT_EXISTS": "`stoker admin key create` makes one more key for it",
     "TENANT_NOT_FOUND": "`stoker admin tenant create` makes one",
     "VERSION_IN_USE": "`stoker alias set` points it elsewhere",

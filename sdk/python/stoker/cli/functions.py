@@ -1,4 +1,4 @@
-"""`stoker list`, `versions` and `delete`."""
+"""`stoker list`, `versions`, `update` and `delete`."""
 
 import sys
 from collections import defaultdict
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("list")(list_functions)
     app.command("versions")(list_versions)
+    app.command("update")(update)
     app.command("delete")(delete)
 
 
@@ -69,6 +70,31 @@ def list_versions(context: typer.Context, name: FunctionArgument, output: Output
             for each in versions
         ),
     )
+
+
+def update(
+    context: typer.Context,
+    name: FunctionArgument,
+    description: Annotated[str | None, typer.Option(help="What the function is for.")] = None,
+    versions_kept: Annotated[
+        int | None,
+        typer.Option(min=0, max=10_000, help="How many of its newest versions are kept; 0 for the operator's default."),
+    ] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Changes a function's settings.
+
+    Versions that an alias names, or has named lately, are kept beside the newest.
+    """
+    if description is None and versions_kept is None:
+        raise UsageError("say what to change, such as `--versions-kept 10`")
+    with connected(context) as client:
+        function = client.update_function(name, description=description, versions_kept=versions_kept)
+    if output is Output.JSON:
+        print_json(function)
+    else:
+        kept = f"{function.versions_kept} newest versions are" if function.versions_kept else "the default number is"
+        print(f"updated {function.name}; {kept} kept")
 
 
 def delete(
