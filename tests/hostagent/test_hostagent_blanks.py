@@ -75,7 +75,7 @@ async def test_without_them_a_start_is_cold(tmp_path: Path) -> None:
         assert list(around.guest.containers) == ["c-1"]
 
 
-async def test_none_is_made_while_somebody_waits_in_its_vm(tmp_path: Path) -> None:
+async def test_none_is_made_at_once_while_somebody_waits_in_its_vm(tmp_path: Path) -> None:
     async with surroundings(tmp_path) as around, running_host(around) as (address, scheduler):
         await a_vm_with_blanks(around, scheduler)
         scheduler.command(around.create_container(around.version("main.wait")))
@@ -90,6 +90,23 @@ async def test_none_is_made_while_somebody_waits_in_its_vm(tmp_path: Path) -> No
                 assert await around.guest.wait_for_blanks("nodejs") != []
             await caller.cancel(1)
         await around.guest.wait_for_blanks("nodejs", "python3")
+
+
+async def test_the_last_one_is_replaced_soon_also_where_invocations_never_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stoker_hostagent.blanks.PATIENCE_WITHOUT_S", 0.05)
+    async with surroundings(tmp_path) as around, running_host(around) as (address, scheduler):
+        await a_vm_with_blanks(around, scheduler)
+        scheduler.command(around.create_container(around.version("main.wait")))
+        await until_blanks(scheduler, nodejs=1)
+        await until_blanks(scheduler, **BOTH)
+        async with frontend(address) as caller:
+            await caller.send(1)
+            await around.guest.has_begun.wait()
+            await scheduler.obey(around.create_container(around.version(number=2), "c-2"))
+            await around.guest.wait_for_blanks("nodejs", "python3")
+            await caller.cancel(1)
 
 
 async def test_one_that_is_being_made_is_waited_for(tmp_path: Path) -> None:

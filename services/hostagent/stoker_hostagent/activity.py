@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 @dataclass(slots=True)
 class _Page:
     running: int = 0
+    making: int = 0
     has_begun: asyncio.Event = field(default_factory=asyncio.Event)
     has_ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -20,19 +21,26 @@ class Activity:
         self._pages: dict[str, _Page] = {}
 
     @contextmanager
-    def under_way(self, vm_id: str) -> Generator[None]:
-        """While it is entered, something is under way in a VM."""
+    def under_way(self, vm_id: str, *, is_making: bool = False) -> Generator[None]:
+        """While it is entered, something is under way in a VM: a container is being made, or an invocation runs."""
         page = self._pages.get(vm_id)
         if page is None:
             page = self._pages[vm_id] = _Page()
         page.running += 1
+        page.making += is_making
         page.has_begun.set()
         try:
             yield
         finally:
             page.running -= 1
+            page.making -= is_making
             if not page.running:
                 page.has_ended.set()
+
+    def is_making(self, vm_id: str) -> bool:
+        """Whether a container is being made in a VM for which somebody waits."""
+        page = self._pages.get(vm_id)
+        return page is not None and page.making > 0
 
     async def quiet(self, vm_id: str, *, for_s: float, within_s: float) -> bool:
         """Waits until nothing was under way in a VM for a while; returns whether that came to be within a time."""

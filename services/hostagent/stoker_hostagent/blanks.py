@@ -29,6 +29,8 @@ QUIET_S = 1.0
 """For how long nobody must have waited for anything in a VM before a blank container is made there, in seconds."""
 PATIENCE_S = 30.0
 """How long such a pause is waited for, in seconds. In a VM that is always busy new containers are wanted too."""
+PATIENCE_WITHOUT_S = 2.0
+"""How long, where there is none left of a runtime and no container is being made: the next version may come soon."""
 AGAIN_S = (2.0, 5.0, 15.0, 60.0)
 """How long to wait after each failure in a row, in seconds; the last for all that follow."""
 
@@ -234,10 +236,18 @@ class Blanks:
                 case Drop(blank):
                     await self._drop(vm_id, page, blank)
                 case Make(runtime):
-                    await self._activity.quiet(vm_id, for_s=QUIET_S, within_s=PATIENCE_S)
+                    await self._wait_for_pause(vm_id, is_last=runtime not in page.blanks.values())
                     # Much may have happened meanwhile.
                     if blank_rules.next_step(page.blanks, wanted, self._free_mib(vm_id)) == step:
                         await self._make(vm_id, page, runtime)
+
+    async def _wait_for_pause(self, vm_id: str, *, is_last: bool) -> None:
+        """Waits until nobody waits for anything in a VM, for a while at the most."""
+        if is_last:
+            is_quiet = await self._activity.quiet(vm_id, for_s=QUIET_S, within_s=PATIENCE_WITHOUT_S)
+            if is_quiet or not self._activity.is_making(vm_id):
+                return
+        await self._activity.quiet(vm_id, for_s=QUIET_S, within_s=PATIENCE_S)
 
     async def _drop(self, vm_id: str, page: _Page, blank: str) -> None:
         runtime = page.blanks.pop(blank)
