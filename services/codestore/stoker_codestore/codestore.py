@@ -46,6 +46,7 @@ from stoker_codestore.layers import Layers
 from stoker_codestore.manifests import Manifests
 from stoker_codestore.notifications import Notifications
 from stoker_codestore.object_store import opened_store
+from stoker_codestore.prewarming import Prewarming
 from stoker_codestore.quotas import Quota, Quotas
 from stoker_codestore.retention import Retention
 from stoker_codestore.rollout_controller import look_after
@@ -163,7 +164,8 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                 functions_pb2_grpc.add_FunctionServiceServicer_to_server(
                     FunctionServicer(Functions(database, changes, quotas)), server
                 )
-                versions_pb2_grpc.add_VersionServiceServicer_to_server(VersionServicer(versions), server)
+                prewarming = Prewarming(Routes(database), scheduler, tasks)
+                versions_pb2_grpc.add_VersionServiceServicer_to_server(VersionServicer(versions, prewarming), server)
                 aliases_pb2_grpc.add_AliasServiceServicer_to_server(AliasServicer(Aliases(database, changes)), server)
                 artifacts_pb2_grpc.add_ArtifactServiceServicer_to_server(
                     ArtifactServicer(uploads, artifacts, store), server

@@ -28,6 +28,7 @@ from stoker_codestore.callers import cause_of as _cause
 from stoker_codestore.concurrency import Concurrency
 from stoker_codestore.functions import Functions, Setting
 from stoker_codestore.object_store import ArtifactStore
+from stoker_codestore.prewarming import Prewarming
 from stoker_codestore.uploads import Header, Uploads
 from stoker_codestore.versions import HIGHEST_NUMBER, Versions
 
@@ -89,17 +90,21 @@ class FunctionServicer(functions_pb2_grpc.FunctionServiceServicer):
 class VersionServicer(versions_pb2_grpc.VersionServiceServicer):
     """Serves `stoker.v1.VersionService`."""
 
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: Versions, prewarming: Prewarming) -> None:
         self._versions = versions
+        self._prewarming = prewarming
 
     async def PublishVersion(
         self, request: versions_pb2.PublishVersionRequest, context: Context
     ) -> versions_pb2.PublishVersionResponse:
         """Publishes a version."""
         function = names.function_in(request.parent)
+        tenant = _tenant(context)
         version = await self._versions.publish(
-            _tenant(context), function, wire.configuration_of(request.version), validate_only=request.validate_only
+            tenant, function, wire.configuration_of(request.version), validate_only=request.validate_only
         )
+        if request.prewarm and not request.validate_only:
+            self._prewarming.begin(tenant, function, version.number, request.prewarm)
         return versions_pb2.PublishVersionResponse(version=wire.version_message(function, version))
 
     async def GetVersion(

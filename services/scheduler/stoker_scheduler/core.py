@@ -22,6 +22,7 @@ from stoker_scheduler.lease_keeper import LeaseKeeper
 from stoker_scheduler.leases import LeaseTable
 from stoker_scheduler.limits import Admission, TenantLimits, Usage
 from stoker_scheduler.machines import Shape
+from stoker_scheduler.prewarming import Prewarming
 from stoker_scheduler.provisioning import Provisioning
 from stoker_scheduler.replacing import Replacing
 from stoker_scheduler.reports import Reports
@@ -43,6 +44,7 @@ class Core:
     streams: HostStreams
     reports: Reports
     targets: Targets
+    prewarming: Prewarming
 
 
 def random_id(prefix: str) -> str:
@@ -83,6 +85,7 @@ def start_core(settings: SchedulerSettings, tasks: Background, new_id: Callable[
     limits = Limits(settings.max_wait_s, settings.max_attempts, recovered_s)
     replacing = Replacing()
     capacity = Capacity(dispatcher, keeper, vms, containers, tasks, admission, replacing, limits, clock)
+    prewarming = Prewarming(dispatcher)
     provisioning = Provisioning(dispatcher, targets)
     upkeep = Upkeep(
         dispatcher,
@@ -91,13 +94,15 @@ def start_core(settings: SchedulerSettings, tasks: Background, new_id: Callable[
         containers,
         capacity,
         tasks,
-        policies=Policies(keep_alive, replacing, settings.vm_idle_s, _pool_policy(settings), targets, provisioning),
+        policies=Policies(
+            keep_alive, replacing, settings.vm_idle_s, _pool_policy(settings), targets, provisioning, prewarming
+        ),
         timeouts=timeouts,
         clock=clock,
     )
     tasks.start(capacity.run(), "serve those who wait")
     tasks.start(upkeep.run(settings.upkeep_interval_s), "upkeep")
-    return Core(fleet, dispatcher, capacity, keeper, streams, Reports(fleet, leases, containers), targets)
+    return Core(fleet, dispatcher, capacity, keeper, streams, Reports(fleet, leases, containers), targets, prewarming)
 
 
 def _keep_alive_policy(settings: SchedulerSettings) -> KeepAlivePolicy:

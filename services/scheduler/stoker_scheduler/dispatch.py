@@ -145,6 +145,15 @@ class Dispatcher:
             self._end(ending, now_s)
         return ending
 
+    def prewarm(self, version: Version, now_s: float) -> Container | None:
+        """Begins a container of a version that nobody waits for yet; None where there is no room to spare for it."""
+        if self.is_room_wanted:
+            return None
+        placement = place_new(version, self.fleet)
+        if isinstance(placement, AddContainer | AssignVm | CreateVm):
+            return self._begin(version, placement, now_s)
+        return None
+
     def fill_pool(self, policy: PoolPolicy, now_s: float) -> list[Vm]:
         """Begins VMs for the warming pool, unless a demand needs the room."""
         self.pool_demand.take_in(now_s)

@@ -1,11 +1,19 @@
 """The scheduler: its core, behind a server."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc.aio
 from stoker_protos.admin.v1 import fleet_pb2, fleet_pb2_grpc
-from stoker_protos.scheduler.v1 import capacity_pb2, capacity_pb2_grpc, hosts_pb2, hosts_pb2_grpc
+from stoker_protos.scheduler.v1 import (
+    capacity_pb2,
+    capacity_pb2_grpc,
+    hosts_pb2,
+    hosts_pb2_grpc,
+    preparations_pb2,
+    preparations_pb2_grpc,
+)
 from stoker_service.background import background
 from stoker_service.channels import open_channel
 from stoker_service.server import Server, running_server
@@ -13,7 +21,7 @@ from stoker_service.server import Server, running_server
 from stoker_scheduler.codestore import keep_targets
 from stoker_scheduler.config import SchedulerSettings
 from stoker_scheduler.core import start_core
-from stoker_scheduler.service import CapacityServicer, FleetServicer, HostServicer
+from stoker_scheduler.service import CapacityServicer, FleetServicer, HostServicer, PreparationServicer
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """The largest message: a snapshot of a host with 10,000 containers, each with a large environment, fits."""
@@ -21,6 +29,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _SERVICES = (
     capacity_pb2.DESCRIPTOR.services_by_name["CapacityService"],
     hosts_pb2.DESCRIPTOR.services_by_name["HostService"],
+    preparations_pb2.DESCRIPTOR.services_by_name["PreparationService"],
     fleet_pb2.DESCRIPTOR.services_by_name["FleetService"],
 )
 
@@ -42,6 +51,8 @@ async def running_scheduler(settings: SchedulerSettings) -> AsyncGenerator[Serve
             capacity = CapacityServicer(core.capacity, core.leases, core.fleet)
             capacity_pb2_grpc.add_CapacityServiceServicer_to_server(capacity, server)
             hosts_pb2_grpc.add_HostServiceServicer_to_server(HostServicer(core.streams, core.reports), server)
+            preparation = PreparationServicer(core.fleet, core.prewarming, asyncio.get_running_loop().time)
+            preparations_pb2_grpc.add_PreparationServiceServicer_to_server(preparation, server)
             fleet_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(core.fleet), server)
 
         names = [service.full_name for service in _SERVICES]

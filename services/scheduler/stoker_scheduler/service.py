@@ -1,10 +1,17 @@
 """The services that the scheduler answers: translate, call, translate back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from stoker_protos.admin.v1 import fleet_pb2, fleet_pb2_grpc
-from stoker_protos.scheduler.v1 import capacity_pb2, capacity_pb2_grpc, hosts_pb2, hosts_pb2_grpc
+from stoker_protos.scheduler.v1 import (
+    capacity_pb2,
+    capacity_pb2_grpc,
+    hosts_pb2,
+    hosts_pb2_grpc,
+    preparations_pb2,
+    preparations_pb2_grpc,
+)
 from stoker_protos.v1 import invocations_pb2
 from stoker_service.deadlines import remaining_s
 from stoker_service.metadata import Context
@@ -16,6 +23,8 @@ from stoker_scheduler.fleet import Fleet
 from stoker_scheduler.host_streams import HostListener, HostStreams
 from stoker_scheduler.lease_keeper import LeaseKeeper
 from stoker_scheduler.machines import Demand
+from stoker_scheduler.preparing import likely_hosts
+from stoker_scheduler.prewarming import Prewarming
 
 
 class CapacityServicer(capacity_pb2_grpc.CapacityServiceServicer):
@@ -76,6 +85,29 @@ class CapacityServicer(capacity_pb2_grpc.CapacityServiceServicer):
     ) -> capacity_pb2.ListHostsResponse:
         """Lists the connected hosts."""
         return capacity_pb2.ListHostsResponse(hosts=[wire.listed_host(host) for host in self._fleet.hosts])
+
+
+class PreparationServicer(preparations_pb2_grpc.PreparationServiceServicer):
+    """Serves `stoker.scheduler.v1.PreparationService`."""
+
+    def __init__(self, fleet: Fleet, prewarming: Prewarming, clock: Callable[[], float]) -> None:
+        self._fleet = fleet
+        self._prewarming = prewarming
+        self._clock = clock
+
+    async def ChooseHosts(
+        self, request: preparations_pb2.ChooseHostsRequest, context: Context
+    ) -> preparations_pb2.ChooseHostsResponse:
+        """Names the hosts on which a tenant's containers would come."""
+        hosts = likely_hosts(self._fleet, request.tenant, request.memory_mib, request.spare_hosts)
+        return preparations_pb2.ChooseHostsResponse(hosts=hosts)
+
+    async def Prewarm(
+        self, request: preparations_pb2.PrewarmRequest, context: Context
+    ) -> preparations_pb2.PrewarmResponse:
+        """Has containers of a version loaded."""
+        self._prewarming.wish(wire.version_from_proto(request.spec), request.containers, self._clock())
+        return preparations_pb2.PrewarmResponse()
 
 
 class HostServicer(hosts_pb2_grpc.HostServiceServicer):

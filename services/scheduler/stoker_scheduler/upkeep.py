@@ -13,6 +13,7 @@ from stoker_scheduler.dispatch import Dispatcher
 from stoker_scheduler.keep_alive import Ending, KeepAlive, empty_for_long
 from stoker_scheduler.lease_keeper import LeaseKeeper
 from stoker_scheduler.machines import Container, VmState
+from stoker_scheduler.prewarming import Prewarming
 from stoker_scheduler.provisioning import Provisioning
 from stoker_scheduler.replacing import Replacing
 from stoker_scheduler.targets import Targets
@@ -31,6 +32,7 @@ class Policies:
     pool: PoolPolicy
     targets: Targets
     provisioning: Provisioning
+    prewarming: Prewarming
 
 
 class Upkeep:
@@ -123,6 +125,8 @@ class Upkeep:
             self._containers.end(container)
         for ending in plan.make_room:
             self._destroy(ending)
+        for container in self._policies.prewarming.plan(self._clock()):
+            self._background.start(self._capacity.provide(container), f"prewarm {container.id}")
 
     async def _provide(self, container: Container) -> None:
         if await self._capacity.provide(container):

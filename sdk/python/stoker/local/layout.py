@@ -97,7 +97,7 @@ def service_environment(layout: Layout, service: str, given: Mapping[str, str]) 
     """
     prefix = _prefix(service)
     peers = {
-        "codestore": (),
+        "codestore": ("scheduler",),
         "scheduler": ("codestore",),
         "hostagent": ("scheduler", "codestore"),
         "frontend": ("scheduler", "codestore"),
