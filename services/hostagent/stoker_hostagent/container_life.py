@@ -1,7 +1,6 @@
 """How containers come into being, end, and are found again after a restart."""
 
 import asyncio
-import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ from stoker_hostagent.activity import Activity
 from stoker_hostagent.blanks import BlankGuest, Blanks, is_blank
 from stoker_hostagent.code_cache import CodeCache
 from stoker_hostagent.code_trust import CodeTrust
-from stoker_hostagent.code_uses import uses_of
+from stoker_hostagent.code_uses import fetch_ahead, uses_of
 from stoker_hostagent.containers import Container, ContainerGoneReason, Containers, ContainerState, Start
 from stoker_hostagent.guest_messages import Code, Failure, FunctionIdentity, Invocation, InvokeResult, Loaded
 from stoker_hostagent.leases import Lease
@@ -215,17 +214,8 @@ class ContainerLife:
         self._background.start(self._fetch_ahead(version), f"fetch ahead {version.uid}")
 
     async def _fetch_ahead(self, version: Version) -> None:
-        if await self._trust.objection_to(version):
-            return
-        user = f"ahead-{secrets.token_hex(6)}"
-        try:
-            await self._hold(user, version)
-        except StokerError as error:
-            # Whoever makes the container waits for the same fetch or begins another, and tells.
-            log.info("code.not_fetched_ahead", tenant=version.tenant, function=version.function, reason=error.reason)
-        finally:
-            for use, _ in uses_of(user, version):
-                self._code.release(use)
+        if not await self._trust.objection_to(version):
+            await fetch_ahead(self._code, version)
 
     async def destroy(self, container_id: str) -> None:
         """Destroys a container, and returns when it is gone. An unknown one is no error."""
