@@ -104,7 +104,8 @@ async def test_the_last_one_is_replaced_soon_also_where_invocations_never_pause(
         async with frontend(address) as caller:
             await caller.send(1)
             await around.guest.has_begun.wait()
-            await scheduler.obey(around.create_container(around.version(number=2), "c-2"))
+            small = dataclasses.replace(around.version(number=2), memory_mib=64)
+            await scheduler.obey(around.create_container(small, "c-2"))
             await around.guest.wait_for_blanks("nodejs", "python3")
             await caller.cancel(1)
 

@@ -243,11 +243,13 @@ class Blanks:
 
     async def _wait_for_pause(self, vm_id: str, *, is_last: bool) -> None:
         """Waits until nobody waits for anything in a VM, for a while at the most."""
-        if is_last:
-            is_quiet = await self._activity.quiet(vm_id, for_s=QUIET_S, within_s=PATIENCE_WITHOUT_S)
-            if is_quiet or not self._activity.is_making(vm_id):
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + PATIENCE_S
+        while (left_s := give_up_s - loop.time()) > 0:
+            within_s = min(left_s, PATIENCE_WITHOUT_S) if is_last else left_s
+            is_quiet = await self._activity.quiet(vm_id, for_s=QUIET_S, within_s=within_s)
+            if is_quiet or (is_last and not self._activity.is_making(vm_id)):
                 return
-        await self._activity.quiet(vm_id, for_s=QUIET_S, within_s=PATIENCE_S)
 
     async def _drop(self, vm_id: str, page: _Page, blank: str) -> None:
         runtime = page.blanks.pop(blank)
