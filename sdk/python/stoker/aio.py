@@ -12,6 +12,7 @@ import grpc.aio
 from stoker import (
     admin_requests,
     artifact_requests,
+    delivery_requests,
     deployment,
     layer_requests,
     requests,
@@ -24,6 +25,7 @@ from stoker import (
 from stoker.artifact_requests import Progress
 from stoker.calls import Listing, StreamOf, Stubs, Unary, UnaryOf, UploadOf
 from stoker.connection import CHANNEL_OPTIONS, call_metadata
+from stoker.deliveries import Delivery
 from stoker.dependencies import NONE as NO_DEPENDENCIES
 from stoker.dependencies import Dependencies
 from stoker.deployment import Steps
@@ -130,13 +132,22 @@ class Client:
         artifact_sha256: str,
         *,
         signature: Signature | None = None,
+        prewarm: int = 0,
         validate_only: bool = False,
         **options: Unpack[VersionOptions],
     ) -> Version:
-        """Publishes a function's next version, of an artifact uploaded before."""
+        """Publishes a function's next version, of an artifact uploaded before.
+
+        So many containers as `prewarm` says are loaded before anybody calls it.
+        """
         return await self._call(
             requests.publish_version(
-                function, artifact_sha256, options, signature=signature, validate_only=validate_only
+                function,
+                artifact_sha256,
+                options,
+                signature=signature,
+                prewarm=prewarm,
+                validate_only=validate_only,
             )
         )
 
@@ -296,16 +307,22 @@ class Client:
         progress: Progress | None = None,
         dependencies: Dependencies = NO_DEPENDENCIES,
         sign_with: PrivateKey | None = None,
+        prewarm: int = 0,
         **options: Unpack[VersionOptions],
     ) -> Deployment:
         """Uploads a directory or an archive of code, publishes it as a version, and points `alias` at that.
 
         The function is made where it is missing. With `alias=None` no alias is moved. `dependencies` are what
-        `stoker.dependencies.install` gives for a directory; `sign_with` is what `stoker.signing.load_private` gives.
+        `stoker.dependencies.install` gives for a directory; `sign_with` is what `stoker.signing.load_private` gives. So
+        many containers as `prewarm` says are loaded before anybody calls the version.
         """
         with ExitStack() as stack:
             code = await asyncio.to_thread(stack.enter_context, packed(Path(path), dependencies))
-            return await self._drive(deployment.deploy(name, code, options, alias, progress, sign_with))
+            return await self._drive(deployment.deploy(name, code, options, alias, progress, sign_with, prewarm))
+
+    def watch_delivery(self, function: str, number: int, *, timeout_s: float | None = None) -> AsyncGenerator[Delivery]:
+        """Yields how a version's code reaches hosts, now and at each change, until it is everywhere it should be."""
+        return self._stream(delivery_requests.watch_delivery(function, number, timeout_s))
 
     async def publish_layer(
         self, layer: str, path: str | Path, *, description: str = "", progress: Progress | None = None

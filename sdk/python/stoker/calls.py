@@ -14,6 +14,7 @@ from stoker_protos.v1 import (
     aliases_pb2_grpc,
     artifacts_pb2_grpc,
     concurrency_pb2_grpc,
+    deliveries_pb2_grpc,
     functions_pb2_grpc,
     invocations_pb2_grpc,
     layers_pb2_grpc,
@@ -46,6 +47,7 @@ class Stubs:
         self.versions = versions_pb2_grpc.VersionServiceStub(blocking)
         self.aliases = aliases_pb2_grpc.AliasServiceStub(blocking)
         self.artifacts = artifacts_pb2_grpc.ArtifactServiceStub(blocking)
+        self.deliveries = deliveries_pb2_grpc.DeliveryServiceStub(blocking)
         self.rollouts = rollouts_pb2_grpc.RolloutServiceStub(blocking)
         self.layers = layers_pb2_grpc.LayerServiceStub(blocking)
         self.rollovers = rollovers_pb2_grpc.RolloverServiceStub(blocking)

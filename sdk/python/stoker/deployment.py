@@ -28,17 +28,18 @@ def deploy(
     alias: str | None,
     progress: Progress | None,
     sign_with: PrivateKey | None = None,
+    prewarm: int = 0,
 ) -> Steps[Deployment]:
     """Brings code to Stoker, publishes it as a version, signed if a key is given, and points `alias` at that, if any.
 
     The function is made where it is missing; it is taken away again where its first version is refused.
     """
     # Made first, so that what is malformed is refused before anything is sent.
-    publish = requests.publish_version(name, code.sha256, options)
+    publish = requests.publish_version(name, code.sha256, options, prewarm=prewarm)
     if sign_with is not None:
         layers = yield from _layer_digests(options)
         signature = sign_with.sign(code.sha256, layers)
-        publish = requests.publish_version(name, code.sha256, options, signature=signature)
+        publish = requests.publish_version(name, code.sha256, options, signature=signature, prewarm=prewarm)
     artifact, was_uploaded = yield from _upload(code, progress)
     function, is_new = yield from _ensure_function(name)
     try:

@@ -104,6 +104,7 @@ def publish_version(
     options: VersionOptions,
     *,
     signature: Signature | None = None,
+    prewarm: int = 0,
     validate_only: bool = False,
 ) -> UnaryOf[Version]:
     """Publishes a function's next version."""
@@ -125,7 +126,7 @@ def publish_version(
     return Unary(
         lambda stubs: stubs.versions.PublishVersion,
         versions_pb2.PublishVersionRequest(
-            parent=function_path(function), version=version, validate_only=validate_only
+            parent=function_path(function), version=version, validate_only=validate_only, prewarm=prewarm
         ),
         lambda response: wire.version_of(response.version),
         _AGAIN,

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from stoker.cli.commands import connected
+from stoker.cli.delivery_drawing import show
 from stoker.cli.failures import UsageError
 from stoker.cli.functions import FunctionArgument
 from stoker.cli.output import Output, OutputOption, note, print_json, size, stderr_console
@@ -19,6 +20,8 @@ from stoker.models import Deployment, Runtime
 from stoker.names import check_name, split_layer
 from stoker.signing import load_private
 
+FOLLOW_S = 60.0
+"""How long a deploy shows how its code reaches hosts, in seconds."""
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 RUNTIMES = ", ".join(runtime for runtime in Runtime if runtime is not Runtime.UNKNOWN)
 
@@ -63,6 +66,10 @@ def deploy(
     sign: Annotated[
         Path | None, typer.Option(metavar="KEYFILE", help="Signs the code with the private key that is in this file.")
     ] = None,
+    prewarm: Annotated[
+        int, typer.Option(min=0, max=100, help="How many containers are loaded before anybody calls the version.")
+    ] = 0,
+    follow: Annotated[bool, typer.Option(help="Whether to wait, up to a minute, until hosts have the code.")] = True,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Publishes code as the next version.
@@ -92,11 +99,15 @@ def deploy(
             progress=progress,
             dependencies=dependencies,
             sign_with=sign_with,
+            prewarm=prewarm,
         )
     if output is Output.JSON:
         print_json(done)
         return
     print(summary(name, done))
+    if follow:
+        with connected(context) as client:
+            show(client.watch_delivery(name, done.version.number, timeout_s=FOLLOW_S))
     qualifier = "" if alias == "live" else f":{alias or done.version.number}"
     note(f"next: stoker invoke {name}{qualifier} --data '{{}}'")
 
