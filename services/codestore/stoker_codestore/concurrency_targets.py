@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stoker_codestore.alias_history import Share
 from stoker_codestore.aliases import ALL, shares_of
 from stoker_codestore.database import Database
+from stoker_codestore.signing_keys import Proof
 from stoker_codestore.tables import AliasRow, ContentRow, FunctionRow, VersionRow
 from stoker_codestore.versions import Version, version_of
 from stoker_codestore.watches import Watches
@@ -42,9 +43,9 @@ class Target:
     """By the versions' numbers."""
 
     @property
-    def outline(self) -> tuple[int, tuple[tuple[str, int], ...]]:
-        """What tells it from another target of the function; versions never change."""
-        return self.maximum, tuple((kept.version.uid, kept.containers) for kept in self.provisioned)
+    def outline(self) -> tuple[int, tuple[tuple[str, int, Proof | None], ...]]:
+        """What tells it from another target of the function; versions never change, but for who vouches for them."""
+        return self.maximum, tuple((kept.version.uid, kept.containers, kept.version.proof) for kept in self.provisioned)
 
 
 NOTHING = Target(0, ())
