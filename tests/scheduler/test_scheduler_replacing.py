@@ -129,6 +129,15 @@ def test_a_version_that_is_wanted_again_is_replaced_no_more() -> None:
     assert subject.ending(fleet, 10.0) == ["c-2"]
 
 
+def test_a_version_that_stands_in_for_another_is_replaced_all_the_same() -> None:
+    subject = Replacing()
+    subject.granted(replacing(2, 1))
+    subject.granted(Demand(a_version(1), "f1", is_in_background=True))
+    assert subject.is_replaced(("acme", "hello"), "hello-1")
+    subject.granted(Demand(a_version(1), "f1"))
+    assert not subject.is_replaced(("acme", "hello"), "hello-1")
+
+
 def test_what_is_gone_is_forgotten_and_so_is_what_was_replaced_longest_ago() -> None:
     fleet = a_fleet(4096)
     put_vm(fleet, "vm-1", tenant="acme")

@@ -30,7 +30,9 @@ class Replacing:
         key = demand.version.key
         replaced = self._replaced.pop(key, {})
         replaced.update(dict.fromkeys(demand.replaces))
-        replaced.pop(demand.version.uid, None)
+        # What nobody waits for and replaces nothing only stands in for the version that does.
+        if demand.replaces or not demand.is_in_background:
+            replaced.pop(demand.version.uid, None)
         if replaced:
             self._replaced[key] = replaced
             if len(self._replaced) > self._max_functions:

@@ -40,7 +40,10 @@ class CapacityServicer(capacity_pb2_grpc.CapacityServiceServicer):
     ) -> capacity_pb2.AcquireContainerResponse:
         """Leases a container."""
         demand = Demand(
-            wire.version_from_proto(request.spec), request.holder, tuple(request.replaces), request.in_background
+            wire.version_from_proto(request.spec),
+            request.holder,
+            tuple(request.replaces),
+            is_in_background=request.in_background or request.only_idle,
         )
         acquire = self._capacity.acquire_idle if request.only_idle else self._capacity.acquire
         answer = await acquire(demand, remaining_s(context))
