@@ -1,7 +1,8 @@
 """What callers notice of deploys.
 
-Four callers invoke a function again and again, each once every so often, while its versions 2 to 10 are published one
-after the other. The first version's load alone tells the steady latency; deploys should not make it worse.
+Four callers invoke a function again and again, each after a short pause, while its versions 2 to 10 are published one
+after the other. The load on the first version alone tells the steady latency; deploys should not make it worse. One
+container runs the invocations of all four at once (`concurrency`), so that each deploy loads one, in the same VM.
 
 A request counts as slowed by a deploy where it takes more than twice the steady 99th percentile. Some requests do so
 without any deploy, where the machine has other things to do: so many as there were in an equal number of steady ones,
@@ -52,8 +53,7 @@ TAKES_OVER_S = 5.0
 PICTURE = ROOT / ".build" / "publish_under_load.png"
 
 SETTINGS = {
-    # One VM with room for the old containers and the new ones, and none that is made meanwhile.
-    "STOKER_SCHEDULER_VM_MEMORY_MIB": "1024",
+    # No other VM is made meanwhile.
     "STOKER_SCHEDULER_WARMING_VMS": "0",
     "STOKER_SCHEDULER_WARMING_VMS_MOST": "0",
 }
@@ -153,7 +153,13 @@ async def publish(client: stoker.aio.Client, number: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         await asyncio.to_thread(write_code, Path(directory), number)
         done = await client.deploy(
-            "steady", directory, runtime="python3", handler="main.handler", memory_mib=64, tmp_mib=1
+            "steady",
+            directory,
+            runtime="python3",
+            handler="main.handler",
+            memory_mib=64,
+            tmp_mib=1,
+            concurrency=CALLERS,
         )
     if done.version.number != number:
         raise SystemExit(f"published version {done.version.number} in the place of {number}")
@@ -161,7 +167,7 @@ async def publish(client: stoker.aio.Client, number: int) -> None:
 
 def write_code(directory: Path, number: int) -> None:
     """Writes a function that answers with its version's number."""
-    (directory / "main.py").write_text(f"def handler(event, context):\n    return {number}\n")
+    (directory / "main.py").write_text(f"async def handler(event, context):\n    return {number}\n")
 
 
 def judge(run: Run, steady_s: float) -> int:

@@ -14,7 +14,7 @@ from stoker.rollovers import RolloverRule
 from tests.system.conftest import write_function
 from tests.system.running_stoker import RunningStoker
 
-TAKEN_OVER_S = 60
+TAKEN_OVER_S = 120
 """How long a version may take to answer all, or a container to end, in seconds, on a machine that emulates."""
 CALLERS = 2
 PAUSE_S = 0.1
