@@ -18,9 +18,10 @@ def main() -> int:
     """Makes the runs, writes the report, and returns 1 where the bar is missed."""
     asked = _arguments()
     large = Size("fleet", asked.hosts, HOST_MIB, asked.functions, asked.calls, asked.hours, asked.seed)
-    # A tenth of it for longer, as there are many runs, and habits take hours to show.
+    # A part of it for longer, as there are many runs, and habits take hours to show.
     hours = SWEEP_LONGER * asked.hours
-    hosts, functions, calls = (max(1, number // 10) for number in (asked.hosts, asked.functions, asked.calls))
+    numbers = (asked.hosts, asked.functions, asked.calls)
+    hosts, functions, calls = (max(1, round(asked.sweep_share * number)) for number in numbers)
     small = Size("sweep", hosts, HOST_MIB, functions, calls, hours, asked.seed)
     made = list(outcomes(jobs_for(large, is_sweep=False), asked.processes))
     print(report.text_table(made), end="\n\n", flush=True)
@@ -41,6 +42,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=1_000_000, help="how many invocations come, on average over seeds")
     parser.add_argument("--hours", type=float, default=1.0, help="over how long they come")
     parser.add_argument("--no-sweep", action="store_true", help="leaves out the curves over the policies' knobs")
+    parser.add_argument("--sweep-share", type=float, default=0.1, help="how large the world of those curves is, of 1")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many runs are made at once")
     parser.add_argument("--output", type=Path, default=Path(".build/simulation"), help="where the report is written")
     return parser.parse_args()
