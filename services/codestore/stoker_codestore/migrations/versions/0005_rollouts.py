@@ -10,6 +10,7 @@ depends_on = None
 
 NAME = sa.String(63).with_variant(sa.String(63, collation="C"), "postgresql")
 TIME = sa.DateTime(timezone=True)
+SECONDS: sa.Double[float] = sa.Double()
 
 
 def upgrade() -> None:
@@ -24,12 +25,12 @@ def upgrade() -> None:
         sa.Column("to_version", sa.BigInteger(), nullable=False),
         sa.Column("to_uid", sa.String(32), nullable=False),
         sa.Column("steps", sa.JSON(), nullable=False),
-        sa.Column("every_s", sa.Double(), nullable=False),
+        sa.Column("every_s", SECONDS, nullable=False),
         sa.Column("min_calls", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("step", sa.Integer(), nullable=False),
-        sa.Column("since_s", sa.Double(), nullable=False),
-        sa.Column("held_s", sa.Double(), nullable=False),
+        sa.Column("since_s", SECONDS, nullable=False),
+        sa.Column("held_s", SECONDS, nullable=False),
         sa.Column("judged_before", sa.BigInteger(), nullable=False),
         sa.Column("evidence", sa.JSON(), nullable=False),
         sa.Column("reason", sa.String(256), nullable=False),
