@@ -12,6 +12,8 @@ log = structlog.get_logger()
 
 LOOK_S = 0.5
 """How often rollouts are looked at, in seconds; up to half as much more by chance, so that codestores take turns."""
+AWAY_S = 5.0
+"""How long they are not looked at after the database did not answer, in seconds."""
 
 
 async def look_after(rollouts: Rollouts) -> None:
@@ -22,3 +24,4 @@ async def look_after(rollouts: Rollouts) -> None:
             await rollouts.go_on()
         except StokerError as error:
             log.warning("rollouts.not_looked_at", reason=error.reason, message=error.message)
+            await asyncio.sleep(AWAY_S)
