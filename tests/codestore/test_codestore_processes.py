@@ -92,14 +92,15 @@ async def test_a_kill_amid_an_upload_leaves_nothing_and_loses_nothing(tmp_path: 
 
 async def test_a_start_disturbs_no_other_codestore_on_the_same_directory(tmp_path: Path, postgresql_url: str) -> None:
     settings = settings_of(tmp_path, postgresql_url)
-    being_written = tmp_path / "artifacts/ab/abc#1"
+    being_made = [tmp_path / "artifacts/ab/abc#1", tmp_path / "uploads/manifest-1/tree"]
     async with running_codestore(settings):
-        being_written.parent.mkdir()
-        being_written.touch()
+        for path in being_made:
+            path.parent.mkdir()
+            path.touch()
         async with running_codestore(settings):
-            assert being_written.exists()
+            assert all(path.exists() for path in being_made)
     async with running_codestore(settings):
-        assert not being_written.exists()
+        assert not any(path.exists() for path in being_made)
 
 
 async def test_a_stop_does_not_wait_for_watches(tmp_path: Path) -> None:

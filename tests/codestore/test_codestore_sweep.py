@@ -212,9 +212,10 @@ async def test_nothing_that_is_needed_is_ever_swept_and_nothing_else_stays(
         )
         chunks = world.query(
             "SELECT object_key FROM chunks JOIN artifact_chunks ON sha256 = chunk_sha256 "
-            "WHERE is_stored AND artifact_sha256 IN (SELECT artifact_sha256 FROM versions)"
+            "WHERE artifact_sha256 IN (SELECT artifact_sha256 FROM versions)"
         )
-        assert world.objects() == {key for (key,) in (*contents, *manifests, *chunks)}
+        # A chunk may be known and not be there, or not be known to be there: until a host asks for the artifact.
+        assert world.objects() <= {key for (key,) in (*contents, *manifests, *chunks)}
         assert world.query("SELECT * FROM doomed_objects") == []
         assert len(world.query("SELECT * FROM contents")) == len(contents)
 

@@ -1,7 +1,7 @@
 """The codestore, put together from its parts."""
 
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from stoker_codestore.internal_service import (
 )
 from stoker_codestore.layer_service import LAYER_SERVICES, serve_layers
 from stoker_codestore.layers import Layers
-from stoker_codestore.manifests import Manifests
+from stoker_codestore.manifests import WORK_PREFIX, Manifests
 from stoker_codestore.notifications import Notifications
 from stoker_codestore.object_store import opened_store
 from stoker_codestore.prewarming import Prewarming
@@ -62,6 +62,7 @@ from stoker_codestore.service import (
     FunctionServicer,
     VersionServicer,
 )
+from stoker_codestore.shared_directory import sharing
 from stoker_codestore.signing_keys import SigningKeys
 from stoker_codestore.tenant_policies import TenantPolicies
 from stoker_codestore.tenant_service import TENANT_SERVICES, serve_tenants
@@ -109,11 +110,7 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
         DatabaseUnreachable: The database does not answer.
         AddressInUse: The address cannot be listened on.
     """
-    try:
-        settings.uploads_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UploadsUnusable(f"cannot keep uploads in {settings.uploads_dir}: {error}") from error
-    with opened_store(settings.artifacts_url) as store:
+    with _opened_uploads(settings.uploads_dir), opened_store(settings.artifacts_url) as store:
         async with (
             _opened_database(settings.database_url) as engine,
             _opened_scheduler(settings) as scheduler,
@@ -192,6 +189,17 @@ async def running_codestore(settings: CodestoreSettings) -> AsyncGenerator[Serve
                     # Watches never end by themselves, and the server would wait for them.
                     watches.stop()
                     delivery.deliveries.stop()
+
+
+@contextmanager
+def _opened_uploads(directory: Path) -> Generator[None]:
+    with ExitStack() as held:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            held.enter_context(sharing(directory, f"{WORK_PREFIX}*"))
+        except OSError as error:
+            raise UploadsUnusable(f"cannot keep uploads in {directory}: {error}") from error
+        yield
 
 
 def _default_quota(settings: CodestoreSettings) -> Quota:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 from stoker_service.errors import StokerError
 
 log = structlog.get_logger()
@@ -29,8 +30,9 @@ async def keep_house(sweeps: Sequence[Sweep], every_s: float) -> None:
         for sweep in sweeps:
             try:
                 has_more |= await sweep.sweep()
-            except StokerError as error:
-                log.warning("housekeeping.failed", sweep=type(sweep).__name__, error=str(error))
+            except (StokerError, IntegrityError) as error:
+                # The latter is not to be: something has a reference to what was to go. The database has kept both.
+                log.error("housekeeping.failed", sweep=type(sweep).__name__, exc_info=error)
         wait_s = AGAIN_S if has_more else every_s
         # Codestores that were started together need not sweep together.
         await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))  # noqa: S311 - spreads load

@@ -40,6 +40,8 @@ from stoker_codestore.threads import run_to_end
 
 log = structlog.get_logger()
 
+WORK_PREFIX = "manifest-"
+"""What the directories' names begin with that archives are unpacked to."""
 MAKE_S = 300.0
 """How long making a manifest may take, in seconds, with writing all its chunks."""
 MADE_AT_ONCE = 2
@@ -125,7 +127,7 @@ class Manifests:
         return StoredManifest(row.sha256, row.object_key) if row else None
 
     async def _make(self, artifact: Artifact, archive: Path | None) -> StoredManifest:
-        work = Path(tempfile.mkdtemp(prefix="manifest-", dir=self._directory))
+        work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=self._directory))
         try:
             if archive is None:
                 archive = work / "archive"

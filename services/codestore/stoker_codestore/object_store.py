@@ -6,11 +6,10 @@ start; a bucket needs a lifecycle rule that aborts incomplete multipart uploads.
 """
 
 import asyncio
-import fcntl
 import os
 import uuid
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,6 +20,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from stoker_codestore import errors
+from stoker_codestore.shared_directory import sharing
 from stoker_codestore.threads import run_to_end
 
 if TYPE_CHECKING:
@@ -184,23 +184,19 @@ def opened_store(url: str) -> Generator[ArtifactStore]:
     Raises:
         StoreUnusable: The URL is none, or the directory cannot be made.
     """
-    held: int | None = None
-    try:
-        store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url, retry_config=_RETRIES)
-        if isinstance(store, MemoryStore):
-            raise ValueError("what is in memory is lost")
-        directory = store.prefix if isinstance(store, LocalStore) else None
-        if directory is not None:
-            held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            _remove_leftovers(directory, held)
-    except (BaseError, ValueError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise StoreUnusable(f"cannot keep artifacts in {url}: {reason}") from error
-    try:
+    with ExitStack() as held:
+        try:
+            store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url, retry_config=_RETRIES)
+            if isinstance(store, MemoryStore):
+                raise ValueError("what is in memory is lost")
+            directory = store.prefix if isinstance(store, LocalStore) else None
+            if directory is not None:
+                # What obstore is writing is called `<key>#<number>`.
+                held.enter_context(sharing(directory, "**/*#*"))
+        except (BaseError, ValueError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise StoreUnusable(f"cannot keep artifacts in {url}: {reason}") from error
         yield ArtifactStore(store, directory)
-    finally:
-        if held is not None:
-            os.close(held)
 
 
 def new_key(sha256: str) -> str:
@@ -211,22 +207,6 @@ def new_key(sha256: str) -> str:
 
 def _sha256_in(key: str) -> str:
     return key.rpartition("/")[2].partition("-")[0]
-
-
-def _remove_leftovers(directory: Path, held: int) -> None:
-    """Removes what obstore was writing, as `<key>#<number>`, when a codestore was killed.
-
-    A codestore shares the lock on its directory, `held`, for as long as it runs; who gets it alone is the only one.
-    """
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("artifact_store.shared", directory=str(directory))
-    else:
-        for leftover in directory.glob("**/*#*"):
-            leftover.unlink()
-            log.info("artifact_store.leftover_removed", path=str(leftover))
-    fcntl.flock(held, fcntl.LOCK_SH)
 
 
 def _sync(path: Path, root: Path) -> None:
