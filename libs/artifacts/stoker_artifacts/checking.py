@@ -54,7 +54,9 @@ def check(manifest: Manifest, directory: Path) -> None:
 
 
 def fingerprint(directory: Path) -> str:
-    """What the file system says of all that is below a directory, in short. It blocks, for 30 ms with a thousand files on a busy machine.
+    """What the file system says of all that is below a directory, in short.
+
+    It blocks, for 30 ms with a thousand files on a busy machine.
 
     Raises:
         OSError: The directory cannot be read.
