@@ -38,7 +38,7 @@ class Activity:
                 page.has_ended.set()
 
     def is_making(self, vm_id: str) -> bool:
-        """Whether a container is being made in a VM for which somebody waits."""
+        """Whether a container is being made for a version in a VM."""
         page = self._pages.get(vm_id)
         return page is not None and page.making > 0
 

@@ -29,8 +29,9 @@ QUIET_S = 1.0
 """For how long nobody must have waited for anything in a VM before a blank container is made there, in seconds."""
 PATIENCE_S = 30.0
 """How long such a pause is waited for, in seconds. In a VM that is always busy new containers are wanted too."""
-PATIENCE_WITHOUT_S = 2.0
-"""How long, where there is none left of a runtime and no container is being made: the next version may come soon."""
+PATIENCE_WITHOUT_S = 0.5
+"""How long, where there is none left of a runtime and no container is being made: the next version may come soon, and
+what is made in the background hardly delays others."""
 AGAIN_S = (2.0, 5.0, 15.0, 60.0)
 """How long to wait after each failure in a row, in seconds; the last for all that follow."""
 

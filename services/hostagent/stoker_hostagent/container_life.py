@@ -135,7 +135,7 @@ class ContainerLife:
         self._containers.add(Container(container_id, vm_id, version, ContainerState.CREATING, lease))
         is_made = False
         try:
-            with self._activity.under_way(vm_id, is_making=not is_in_background):
+            with self._activity.under_way(vm_id, is_making=True):
                 start, failure = await self._make(container_id, vm_id, version, is_in_background=is_in_background)
             if failure is None:
                 self._containers.set_state(container_id, ContainerState.LOADED)
