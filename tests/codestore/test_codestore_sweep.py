@@ -35,6 +35,8 @@ KEPT = timedelta(hours=24)
 GRACE = timedelta(hours=1)
 TENANTS = ("ann", "bob")
 CODES = [zip_of({"app.py": str(number).encode()}) for number in range(3)]
+OVERTAKEN = ("UPLOAD_OVERTAKEN", "ARTIFACT_NOT_FOUND", "ARTIFACT_LOST", "DATABASE_UNAVAILABLE", "MANIFEST_TOO_SLOW")
+"""What an upload may fail with that stands still for days."""
 NO_LIMIT = Quota(10**9, 10**9, 10**12, 10**9, 10**9)
 
 
@@ -113,8 +115,8 @@ class Codestores:
         try:
             await uploads.take(tenant, parts_of(code))
         except StokerError as error:
-            # It stood still for so long that what it had uploaded was swept while its manifest was made.
-            if error.reason not in ("ARTIFACT_NOT_FOUND", "ARTIFACT_LOST", "DATABASE_UNAVAILABLE", "MANIFEST_TOO_SLOW"):
+            # It stood still for so long, again and again, that what it had stored was swept meanwhile.
+            if error.reason not in OVERTAKEN:
                 raise
 
     async def publish(self, tenant: str, code: bytes, description: str) -> None:
