@@ -1,9 +1,8 @@
 """Starts the frontend: `python -m stoker_frontend`."""
 
-import asyncio
 import sys
 
-from stoker_service import logs, telemetry
+from stoker_service import logs, loops, telemetry
 from stoker_service.config import load_settings
 from stoker_service.server import AddressInUse, serve_until_terminated
 from stoker_service.sql import DatabaseUnusable
@@ -23,7 +22,7 @@ if __name__ == "__main__":
     logs.configure("frontend", read.log_level)
     provider = telemetry.configure("frontend")
     try:
-        asyncio.run(main(read))
+        loops.run(main(read))
     except (AdminKeyUnreadable, AddressInUse) as error:
         print(error, file=sys.stderr)
         sys.exit(2)

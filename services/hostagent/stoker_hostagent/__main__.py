@@ -1,11 +1,10 @@
 """Starts the host agent: `python -m stoker_hostagent`; `… doctor` checks this host, `… cleanup` removes its VMs."""
 
-import asyncio
 import dataclasses
 import json
 import sys
 
-from stoker_service import logs, telemetry
+from stoker_service import logs, loops, telemetry
 from stoker_service.config import load_settings
 from stoker_service.errors import StokerError
 from stoker_service.server import AddressInUse, serve_until_terminated
@@ -49,7 +48,7 @@ def main(arguments: list[str]) -> int:
     logs.configure("hostagent", settings.log_level)
     provider = telemetry.configure("hostagent")
     try:
-        return asyncio.run(command(settings))
+        return loops.run(command(settings))
     except (StokerError, AddressInUse, TrustedKeysUnusable) as error:
         print(error, file=sys.stderr)
         return 2
