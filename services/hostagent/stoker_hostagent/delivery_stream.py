@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 PROGRESS_EVERY_S = 0.5
 """How often progress is reported, in seconds; of what comes in between only the last is told."""
+ALL_EVERY_S = 5.0
+"""How often the codestore hears of deliveries that have not come further, such as those that wait, in seconds."""
 REPORT_S = 5.0
 """How long a report may take, in seconds."""
 MAX_MESSAGE = 4096
@@ -59,6 +61,8 @@ class DeliveryStream:
         self._tasks = tasks
         self._reports: dict[Artifact, deliveries_pb2.ReportDeliveryRequest] = {}
         """Not sent yet, the latest of each artifact."""
+        self._running: dict[str, tuple[Artifact, tuple[int, int]]] = {}
+        """Deliveries, each with how much was lacking and how much of that has come."""
         self._has_reports = asyncio.Event()
         self._is_urgent = asyncio.Event()
         """Whether somebody may wait for what is reported."""
@@ -77,8 +81,15 @@ class DeliveryStream:
 
     async def report(self) -> None:
         """Sends what is to be reported until it is cancelled. What cannot be sent is told with the next watch."""
+        told_all_s = 0.0
         while True:
-            await self._has_reports.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ALL_EVERY_S):
+                    await self._has_reports.wait()
+            now_s = asyncio.get_running_loop().time()
+            if now_s - told_all_s >= ALL_EVERY_S:
+                told_all_s = now_s
+                self._tell_all()
             self._has_reports.clear()
             while self._reports:
                 request = self._reports.pop(next(iter(self._reports)))
@@ -122,21 +133,26 @@ class DeliveryStream:
     async def _deliver(self, delivery: deliveries_pb2.Delivery) -> None:
         artifact = Artifact(delivery.artifact.tenant, delivery.artifact.sha256)
 
-        progress = (0, 0)
-
         def told(lacking_bytes: int, fetched_bytes: int) -> None:
-            nonlocal progress
-            progress = (lacking_bytes, fetched_bytes)
-            self._tell(artifact, deliveries_pb2.DELIVERY_STATE_FETCHING, delivery.id, progress)
+            self._running[delivery.id] = (artifact, (lacking_bytes, fetched_bytes))
+            self._tell(artifact, deliveries_pb2.DELIVERY_STATE_FETCHING, delivery.id, (lacking_bytes, fetched_bytes))
 
+        self._running[delivery.id] = (artifact, (0, 0))
         try:
             await self._code.bring(artifact, Way(delivery.peer, told))
         except (StokerError, OSError) as error:
             log.warning("delivery.failed", sha256=artifact.sha256, peer=delivery.peer, message=str(error))
-            failed = deliveries_pb2.DELIVERY_STATE_FAILED
-            self._tell(artifact, failed, delivery.id, progress, str(error)[:MAX_MESSAGE])
+            state, message = deliveries_pb2.DELIVERY_STATE_FAILED, str(error)[:MAX_MESSAGE]
         else:
-            self._tell(artifact, deliveries_pb2.DELIVERY_STATE_DELIVERED, delivery.id, progress)
+            state, message = deliveries_pb2.DELIVERY_STATE_DELIVERED, ""
+        finally:
+            _, progress = self._running.pop(delivery.id)
+        self._tell(artifact, state, delivery.id, progress, message)
+
+    def _tell_all(self) -> None:
+        for delivery_id, (artifact, progress) in self._running.items():
+            if artifact not in self._reports:
+                self._tell(artifact, deliveries_pb2.DELIVERY_STATE_FETCHING, delivery_id, progress)
 
     def _tell(
         self,
