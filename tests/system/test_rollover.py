@@ -91,6 +91,7 @@ async def test_the_old_version_answers_until_the_new_one_does_on_the_same_vm_and
     system: RunningStoker, aio_client: stoker.aio.Client, tmp_path: Path
 ) -> None:
     await deploy(aio_client, tmp_path, "roller", code_of(1))
+    await aio_client.invoke("roller", timeout_s=120)
     async with Callers(aio_client, "roller") as callers:
         await callers.until(lambda result: result.start is Start.WARM)
         before = len(callers.results)
