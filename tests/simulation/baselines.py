@@ -20,9 +20,9 @@ class Policy:
     settings: Callable[[float], SchedulerSettings]
 
 
-def _stoker(container_idle_s: float) -> SchedulerSettings:
+def _stoker(percent: float) -> SchedulerSettings:
     # In a fleet of many hosts the pool is what demand wants: no host needs one of its own.
-    return SchedulerSettings(container_idle_s=container_idle_s, warming_vms=0)
+    return SchedulerSettings(warming_probability=percent / 100, warming_vms=0)
 
 
 def _fixed_keep_alive(container_idle_s: float) -> SchedulerSettings:
@@ -44,7 +44,7 @@ def _fixed(container_idle_s: float, vms_per_host: int) -> SchedulerSettings:
 
 
 POLICIES = (
-    Policy("Stoker", "keep-alive without a pattern, s", (300.0, 60.0, 150.0, 600.0, 1200.0), _stoker),
+    Policy("Stoker", "demands that find a VM, %", (99.5, 80.0, 95.0, 99.9, 99.99), _stoker),
     Policy("fixed keep-alive, no pool", "keep-alive, s", (600.0, 60.0, 150.0, 300.0, 1200.0), _fixed_keep_alive),
     Policy("fixed pool, fixed keep-alive", "VMs a host", (1.0, 2.0, 3.0), _fixed_pool),
 )
