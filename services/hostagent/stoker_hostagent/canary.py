@@ -90,17 +90,14 @@ async def try_guest(qemu: str, accelerator: str, cpu: str, time_limit_s: float) 
 
 
 async def _run(command: list[str], memory_file: int, time_limit_s: float) -> Trial:
-    user = qemu_user() if os.geteuid() == 0 else None
     try:
         process = await asyncio.create_subprocess_exec(
+            *_as_qemu_user(),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             pass_fds=(memory_file,),
-            user=None if user is None else user.pw_uid,
-            group=None if user is None else user.pw_gid,
-            extra_groups=None if user is None else os.getgrouplist(user.pw_name, user.pw_gid),
         )
     except OSError as error:
         return Trial(False, f"{command[0]} cannot be run: {error}")
@@ -119,6 +116,14 @@ async def _run(command: list[str], memory_file: int, time_limit_s: float) -> Tri
         return Trial(False, f"a guest did not get through {STEPS} steps in {time_limit_s:g} s")
     finally:
         await _kill(process)
+
+
+def _as_qemu_user() -> list[str]:
+    """What is put before a command that QEMU's user is to run. Not every event loop starts processes as others."""
+    user = qemu_user() if os.geteuid() == 0 else None
+    if user is None:
+        return []
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--"]
 
 
 def _last_line(output: bytes) -> str:
