@@ -7,6 +7,7 @@ import structlog
 from stoker_service.errors import StokerError
 
 from stoker_codestore.rollouts import Rollouts
+from stoker_codestore.undisturbed import to_the_end
 
 log = structlog.get_logger()
 
@@ -21,7 +22,7 @@ async def look_after(rollouts: Rollouts) -> None:
     while True:
         await asyncio.sleep(LOOK_S * random.uniform(1, 1.5))  # noqa: S311 - spreads codestores in time
         try:
-            await rollouts.go_on()
+            await to_the_end(rollouts.go_on())
         except StokerError as error:
             log.warning("rollouts.not_looked_at", reason=error.reason, message=error.message)
             await asyncio.sleep(AWAY_S)

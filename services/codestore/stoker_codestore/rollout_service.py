@@ -10,6 +10,7 @@ from stoker_codestore import names, wire
 from stoker_codestore.callers import calling_tenant, cause_of
 from stoker_codestore.rollout_wire import counted_by_alias, plan_of, rollout_message
 from stoker_codestore.rollouts import Rollouts
+from stoker_codestore.undisturbed import to_the_end
 
 ROLLOUT_SERVICES = (
     rollouts_pb2.DESCRIPTOR.services_by_name["RolloutService"],
@@ -105,5 +106,5 @@ class OutcomeServicer(outcomes_pb2_grpc.OutcomeServiceServicer):
     ) -> outcomes_pb2.ReportOutcomesResponse:
         """Takes what a frontend has counted."""
         for (tenant, function, alias), counted in counted_by_alias(request.counts).items():
-            await self._rollouts.observe(tenant, function, alias, counted)
+            await to_the_end(self._rollouts.observe(tenant, function, alias, counted))
         return outcomes_pb2.ReportOutcomesResponse()
