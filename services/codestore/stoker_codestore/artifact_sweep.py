@@ -18,15 +18,14 @@ import structlog
 from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
-from stoker_codestore.artifacts import doom_objects
 from stoker_codestore.database import Database, now
+from stoker_codestore.doomed_objects import claim, doom, forget
 from stoker_codestore.object_store import ArtifactStore
 from stoker_codestore.tables import (
     ArtifactChunkRow,
     ArtifactRow,
     ChunkRow,
     ContentRow,
-    DoomedObjectRow,
     FunctionRow,
     LayerRow,
     LayerVersionRow,
@@ -167,7 +166,7 @@ class ArtifactSweep:
             await session.execute(delete(ManifestRow).where(manifests))
             await session.execute(delete(ArtifactChunkRow).where(ArtifactChunkRow.artifact_sha256 == sha256))
             await session.execute(delete(ContentRow).where(ContentRow.sha256 == sha256))
-            await doom_objects(session, [key, *manifest_keys], self._clock())
+            await doom(session, [key, *manifest_keys], self._clock())
         return True
 
     async def _sweep_chunks(self) -> int:
@@ -180,15 +179,14 @@ class ArtifactSweep:
             going = (await session.scalars(unneeded)).all() if found else ()
             for chunk in going:
                 await session.delete(chunk)
-            await doom_objects(session, [chunk.object_key for chunk in going], self._clock())
+            await doom(session, [chunk.object_key for chunk in going], self._clock())
         return len(going)
 
     async def _delete_objects(self) -> int:
-        due = select(DoomedObjectRow.object_key).where(DoomedObjectRow.time <= self._clock() - self._grace)
         async with self._database.transaction() as session:
-            keys = list(await session.scalars(due.order_by(DoomedObjectRow.time).limit(AT_ONCE)))
+            keys = await claim(session, self._clock() - self._grace, AT_ONCE)
         for key in keys:
             await self._store.delete(key)
         async with self._database.transaction() as session:
-            await session.execute(delete(DoomedObjectRow).where(DoomedObjectRow.object_key.in_(keys)))
+            await forget(session, keys)
         return len(keys)

@@ -16,9 +16,10 @@ from stoker_artifacts import Contents, Format
 
 from stoker_codestore import errors
 from stoker_codestore.database import Database, in_utc, now
+from stoker_codestore.doomed_objects import doom
 from stoker_codestore.object_store import new_key
 from stoker_codestore.quotas import Quotas, usage_of
-from stoker_codestore.tables import ArtifactRow, ContentRow, DoomedObjectRow
+from stoker_codestore.tables import ArtifactRow, ContentRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Artifacts:
             content = await session.get(ContentRow, sha256, with_for_update=True)
             if content is None or content.object_key != object_key:
                 # It may have been written after it was swept.
-                await doom_objects(session, [object_key], self._clock())
+                await doom(session, [object_key], self._clock())
                 return None
             row = await session.get(ArtifactRow, (tenant, sha256), with_for_update=True)
             if row is None:
@@ -170,12 +171,6 @@ async def use_artifacts(session: AsyncSession, tenant: str, digests: Sequence[st
         row.unused_since = None
         found.add(row.sha256)
     return next((digest for digest in digests if digest not in found), None)
-
-
-async def doom_objects(session: AsyncSession, keys: Sequence[str], time: datetime) -> None:
-    """Has objects deleted that nothing names any more, a grace period later."""
-    for key in keys:
-        await session.merge(DoomedObjectRow(object_key=key, time=time))
 
 
 def _artifact(content: ContentRow, create_time: datetime) -> Artifact:

@@ -32,10 +32,11 @@ from stoker_artifacts import (
 )
 
 from stoker_codestore import errors
-from stoker_codestore.artifacts import Artifact, doom_objects
+from stoker_codestore.artifacts import Artifact
 from stoker_codestore.database import Database, now
+from stoker_codestore.doomed_objects import doom, reprieve
 from stoker_codestore.object_store import ArtifactStore
-from stoker_codestore.tables import ArtifactChunkRow, ChunkRow, DoomedObjectRow, ManifestRow
+from stoker_codestore.tables import ArtifactChunkRow, ChunkRow, ManifestRow
 from stoker_codestore.threads import run_to_end
 
 log = structlog.get_logger()
@@ -167,7 +168,7 @@ class Manifests:
         key = new_key("manifests", packed.sha256)
         async with self._database.transaction() as session:
             # Until a row names it, it is to be deleted, so that nothing is left of it whatever happens.
-            await doom_objects(session, [key], self._clock())
+            await doom(session, [key], self._clock())
         await run_to_end(self._store.put, key, packed.data)
         await run_to_end(self._store.settle, [key])
         return StoredManifest(packed.sha256, key)
@@ -186,10 +187,8 @@ class Manifests:
                 for some in _batches(list(keys)):
                     await session.execute(update(ChunkRow).where(ChunkRow.sha256.in_(some)).values(is_stored=True))
                 if await session.get(ManifestRow, artifact_sha256) is None:
-                    doomed = await session.get(DoomedObjectRow, stored.object_key, with_for_update=True)
-                    if doomed is None:
+                    if not await reprieve(session, stored.object_key):
                         raise errors.manifest_too_slow(artifact_sha256, MAKE_S)
-                    await session.delete(doomed)
                     session.add(row)
         except IntegrityError as error:
             # It has been swept, as nobody has had it for long.

@@ -275,6 +275,7 @@ class DoomedObjectRow(Base):
     __tablename__ = "doomed_objects"
 
     object_key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    # When; see `doomed_objects.py`.
     time: Mapped[datetime] = mapped_column(TIME, index=True)
 
 
