@@ -9,7 +9,8 @@ async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """Awaits work that takes a bounded time. Where the caller is cancelled meanwhile, that happens when it is done.
 
     A SQLite connection that is cancelled, and cancelled again while it is closed for that, leaves a task that never
-    ends (aiosqlite 0.22 with SQLAlchemy 2.1), and the event loop waits for it. So what runs all the time is not cut off.
+    ends (aiosqlite 0.22 with SQLAlchemy 2.1), and the event loop waits for it. So what runs all the time is not cut
+    off.
     """
     task = asyncio.ensure_future(work)
     try:
