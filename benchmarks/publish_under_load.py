@@ -15,7 +15,8 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ class Run:
     begun_s: float = field(default_factory=time.monotonic)
     requests: list[Request] = field(default_factory=list[Request])
     published_s: dict[int, float] = field(default_factory=dict[int, float])
+    is_over: bool = False
 
     def now_s(self) -> float:
         """The time since the begin."""
@@ -107,33 +109,34 @@ async def measure(running: RunningStoker) -> tuple[Run, float]:
     async with stoker.aio.Client(running.endpoint, api_key=key) as client:
         await publish(client, 1)
         await asyncio.gather(*(client.invoke("steady", timeout_s=180) for _ in range(CALLERS)))
-        async with asyncio.TaskGroup() as group:
-            warming = [group.create_task(keep_calling(client, Run())) for _ in range(CALLERS)]
+        async with called(client, Run()):
             await asyncio.to_thread(wait_until_settled, running)
-            await stop(warming)
         run = Run()
-        async with asyncio.TaskGroup() as group:
-            callers = [group.create_task(keep_calling(client, run)) for _ in range(CALLERS)]
+        async with called(client, run):
             await asyncio.sleep(STEADY_S)
             steady_s = run.now_s()
             for version in range(2, VERSIONS + 1):
                 await publish(client, version)
                 run.published_s[version] = run.now_s()
                 await asyncio.sleep(EVERY_S if version < VERSIONS else AFTER_S)
-            await stop(callers)
     return run, steady_s
 
 
-async def stop(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Ends callers."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+@asynccontextmanager
+async def called(client: stoker.aio.Client, run: Run) -> AsyncGenerator[None]:
+    """Has callers call while it is entered; each ends with its last answer."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CALLERS):
+            group.create_task(keep_calling(client, run))
+        try:
+            yield
+        finally:
+            run.is_over = True
 
 
 async def keep_calling(client: stoker.aio.Client, run: Run) -> None:
-    """Is one caller, until it is cancelled."""
-    while True:
+    """Is one caller, until it is over."""
+    while not run.is_over:
         begun_s = run.now_s()
         version, failure = 0, ""
         try:
