@@ -17,8 +17,8 @@ MIN_BYTES = 16 * 1024
 MAX_BYTES = 256 * 1024
 """No chunk is larger, in bytes; only the last one of a content may be smaller than `MIN_BYTES`."""
 LEVEL = 1
-"""How hard zstd tries. Chunks of compiled libraries shrank to 33% at 120 MB/s; at level 3 to 31% at 83 MB/s, and at 9 to
-29% at 52 MB/s."""
+"""How hard zstd tries. Chunks of compiled libraries shrank to 33% at 120 MB/s; at level 3 to 31% at 83 MB/s, and at 9
+to 29% at 52 MB/s."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ async def try_guest(qemu: str, accelerator: str, cpu: str, time_limit_s: float) 
 async def _run(command: list[str], memory_file: int, time_limit_s: float) -> Trial:
     try:
         process = await asyncio.create_subprocess_exec(
-            *_as_qemu_user(),
+            *_confined(),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -118,12 +118,14 @@ async def _run(command: list[str], memory_file: int, time_limit_s: float) -> Tri
         await _kill(process)
 
 
-def _as_qemu_user() -> list[str]:
-    """What is put before a command that QEMU's user is to run. Not every event loop starts processes as others."""
+def _confined() -> list[str]:
+    """What is put before QEMU's command: its user runs it, and it ends with the host agent, however that ends.
+
+    Not every event loop starts processes as others.
+    """
     user = qemu_user() if os.geteuid() == 0 else None
-    if user is None:
-        return []
-    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--"]
+    identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"] if user else []
+    return ["setpriv", "--pdeathsig=KILL", *identity, "--"]
 
 
 def _last_line(output: bytes) -> str:
