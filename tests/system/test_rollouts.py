@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import stoker
+from stoker.errors import ResourceExhausted
+from stoker.models import InvokeResult
 from stoker.rollouts import Rollout, RolloutState
 
 from tests.system.conftest import write_function
@@ -17,11 +19,22 @@ def deploy(client: stoker.Client, directory: Path, answer: str, alias: str | Non
     return client.deploy("rolled", code, runtime="python3", handler="main.handler", alias=alias).version.number
 
 
+def invoke(client: stoker.Client) -> InvokeResult:
+    """A call, again where a busy machine has not made a container in time; then nothing ran."""
+    give_up_s = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            return client.invoke("rolled", timeout_s=120)
+        except ResourceExhausted:
+            if time.monotonic() > give_up_s:
+                raise
+
+
 def call_until(client: stoker.Client, is_so: Callable[[], bool]) -> None:
     give_up_s = time.monotonic() + WITHIN_S
     while not is_so():
         assert time.monotonic() < give_up_s
-        client.invoke("rolled", timeout_s=120)
+        invoke(client)
 
 
 def rolled_out(client: stoker.Client, version: int, every_s: float) -> Rollout:
@@ -35,7 +48,7 @@ def test_a_bad_version_goes_back_by_itself_and_a_good_one_gets_everything(
     client: stoker.Client, tmp_path: Path
 ) -> None:
     assert deploy(client, tmp_path / "first", "'first'", "live") == 1
-    assert client.invoke("rolled", timeout_s=120).json() == "first"
+    assert invoke(client).json() == "first"
 
     assert deploy(client, tmp_path / "bad", "1 / 0", None) == 2
     rollout = rolled_out(client, 2, every_s=600)
@@ -44,10 +57,10 @@ def test_a_bad_version_goes_back_by_itself_and_a_good_one_gets_everything(
 
     assert deploy(client, tmp_path / "good", "'good'", None) == 3
     assert rolled_out(client, 3, every_s=2).state is RolloutState.DONE
-    call_until(client, lambda: client.invoke("rolled", timeout_s=120).json() == "good")
+    call_until(client, lambda: invoke(client).json() == "good")
 
     client.roll_back("rolled", reason="the first was better")
-    call_until(client, lambda: client.invoke("rolled", timeout_s=120).json() == "first")
+    call_until(client, lambda: invoke(client).json() == "first")
     last, *_ = client.list_alias_changes("rolled")
     assert (dict(last.before), dict(last.after), last.reason) == ({3: 100}, {1: 100}, "the first was better")
     assert last.actor
