@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -206,15 +207,13 @@ def judge(run: Run, steady_s: float) -> int:
 
 
 def taken_over_s(run: Run, version: int) -> float:
-    """How long after its publishing an older version answered for the last time, in seconds."""
+    """How long after its publishing an older version answered for the last time, in seconds; infinite if to the end."""
     published_s = run.published_s[version]
     until_s = run.published_s.get(version + 1, run.now_s())
-    older = [
-        request.ended_s
-        for request in run.requests
-        if published_s <= request.begun_s < until_s and request.version < version
-    ]
-    return max(older, default=published_s) - published_s
+    since = run.between(published_s, until_s)
+    older_s = max((request.ended_s for request in since if request.version < version), default=published_s)
+    has_taken_over = any(request.begun_s >= older_s for request in since if request.version == version)
+    return older_s - published_s if has_taken_over else inf
 
 
 def draw(run: Run, steady_s: float, limit_ms: float) -> None:
@@ -229,7 +228,7 @@ def draw(run: Run, steady_s: float, limit_ms: float) -> None:
     for version, published_s in run.published_s.items():
         axes.axvline(published_s, color=f"C{version - 1}", linewidth=0.8)
     axes.axhline(limit_ms, color="black", linestyle="--", linewidth=0.8, label="2 x steady p99")
-    axes.axvspan(0, steady_s, color="0.95")
+    axes.axvspan(0, steady_s, color="0.95", zorder=0)
     axes.set(xlabel="seconds", ylabel="latency in ms", yscale="log", title="Requests while versions are published")
     axes.legend(loc="upper left", ncols=6, fontsize="small")
     PICTURE.parent.mkdir(exist_ok=True)

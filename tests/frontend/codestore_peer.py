@@ -67,11 +67,11 @@ class CodestorePeer(
         """Makes a qualifier lead to one version, without telling anybody."""
         self.routes[spec.tenant, spec.function, qualifier] = [(spec, 100)]
 
-    def precede(self, old: codestore_pb2.VersionSpec, new: codestore_pb2.VersionSpec, **previous: Any) -> None:
-        """Makes one version what `live` pointed to before another."""
+    def precede(self, new: codestore_pb2.VersionSpec, *old: codestore_pb2.VersionSpec, **previous: Any) -> None:
+        """Makes some versions what `live` pointed to before another, the last one first."""
         told: dict[str, Any] = {"remaining_ms": 60_000} | previous
-        before = codestore_pb2.PreviousSpec(spec=old, instead_of=new.uid, **told)
-        self.previous[new.tenant, new.function, "live"] = [before]
+        before = [codestore_pb2.PreviousSpec(spec=spec, instead_of=new.uid, **told) for spec in old]
+        self.previous[new.tenant, new.function, "live"] = before
 
     def tell(self, tenant: str, function: str) -> None:
         """Tells those who watch that a function's routes have changed."""

@@ -181,14 +181,24 @@ class Rollovers:
         return grant
 
     def _prepare(self, target: Version) -> None:
-        """Has a container of a version made in the background, unless enough are, or it rests."""
+        """Has a container of a version made in the background, unless enough are, or it rests.
+
+        Where deploys follow each other more quickly than versions load, one is loaded after the other, and those that
+        have been overtaken meanwhile are not: all at once would be in each other's way.
+        """
         known = self._of(target)
+        if any(self._is_preparing(previous.version.uid) for previous in target.previous):
+            return
         held = self._leases.count(target.uid)
         if _now_s() < known.rests_until_s or not may_prepare(known.preparing, held, self._max_preparing):
             return
         known.preparing += 1
         task = self._background.start(self._make(target), f"prepare {target.uid}")
         task.add_done_callback(lambda _: self._made(known))
+
+    def _is_preparing(self, version_uid: str) -> bool:
+        known = self._known.get(version_uid)
+        return known is not None and known.preparing > 0
 
     def _made(self, known: _Known) -> None:
         known.preparing -= 1
