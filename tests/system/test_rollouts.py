@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import stoker
-from stoker.errors import ResourceExhausted
 from stoker.models import InvokeResult
 from stoker.rollouts import Rollout, RolloutState
 
@@ -20,14 +19,7 @@ def deploy(client: stoker.Client, directory: Path, answer: str, alias: str | Non
 
 
 def invoke(client: stoker.Client) -> InvokeResult:
-    """A call, again where a busy machine has not made a container in time; then nothing ran."""
-    give_up_s = time.monotonic() + WITHIN_S
-    while True:
-        try:
-            return client.invoke("rolled", timeout_s=120)
-        except ResourceExhausted:
-            if time.monotonic() > give_up_s:
-                raise
+    return client.invoke("rolled", timeout_s=120)
 
 
 def call_until(client: stoker.Client, is_so: Callable[[], bool]) -> None:
