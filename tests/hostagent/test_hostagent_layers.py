@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from stoker_hostagent.code_cache import Artifact
+from stoker_hostagent.artifact import Artifact
 from stoker_hostagent.versions import Layer, Version
 from stoker_protos.scheduler.v1 import hosts_pb2
 

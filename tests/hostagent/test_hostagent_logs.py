@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stoker_hostagent.code_cache import Artifact
+from stoker_hostagent.artifact import Artifact
 from stoker_hostagent.log_segments import LogLine
 from stoker_hostagent.log_store import LogStore
 from stoker_hostagent.versions import Version
