@@ -10,7 +10,7 @@ from tests.together.whole import BROKEN, Whole, running_whole
 
 WITHIN_S = 30.0
 CALLERS = 4
-VERSIONS = 5
+VERSIONS = 3
 
 
 async def deploy(whole: Whole, directory: Path, text: str, timeout_s: int = 0) -> int:
@@ -69,7 +69,8 @@ async def test_each_version_takes_over_and_nobody_waits_or_gets_an_error(tmp_pat
         meanwhile = {result.rollover.rule for result in results if result.rollover}
         assert meanwhile == {RolloverRule.SERVED_WHILE_LOADING}
         async with asyncio.timeout(WITHIN_S):
-            while {each.version for each in (await whole.client.get_fleet()).containers} != {VERSIONS}:
+            # Those of the last version may have ended too, with the calls that were given up in them.
+            while {each.version for each in (await whole.client.get_fleet()).containers} - {VERSIONS}:
                 pass
 
 
