@@ -4,8 +4,8 @@ BIN := .venv/bin
 # Images of containers often set it, and each of the many processes here would compile itself anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# They wait for servers and processes as much as they compute, so more of them than processors run at a time.
-FAST_TESTS := $(BIN)/pytest --ignore tests/system --numprocesses 4 --dist loadfile
+# These wait for servers and processes as much as they compute, so more of them than processors run at a time.
+TESTS_WITHOUT_VMS := $(BIN)/pytest --ignore tests/system --numprocesses 4 --dist loadfile
 
 help: ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,11 +23,11 @@ setup-test:
 	@./setup.sh test
 
 test: setup-test check ## Installs what is missing and passes all tests.
-	@$(FAST_TESTS)
+	@$(TESTS_WITHOUT_VMS)
 	@$(BIN)/pytest tests/system
 
-test-fast: setup-test ## Runs the tests that need no virtual machine.
-	@$(FAST_TESTS)
+test-fast: setup-test ## Runs the tests that need neither a virtual machine nor much time.
+	@$(TESTS_WITHOUT_VMS) -m "not thorough"
 
 soak: setup-test ## Runs 30 minutes of churn on a Stoker of its own, and looks for what they leave behind.
 	@STOKER_SOAK_MINUTES=30 $(BIN)/pytest tests/system/test_soak.py

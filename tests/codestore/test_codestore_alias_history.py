@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from stoker_codestore.alias_history import KEPT
+import pytest
+from stoker_codestore import alias_history
 from stoker_protos.v1 import aliases_pb2
 from stoker_service.errors import ErrorKind
 from stoker_service.metadata import ACTOR
@@ -77,13 +78,15 @@ async def test_changes_are_listed_page_by_page(world: World) -> None:
     assert (len(first.changes), second.next_page_token) == (3, "")
 
 
-async def test_only_the_last_changes_are_kept(world: World) -> None:
+async def test_only_the_last_changes_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = 20
+    monkeypatch.setattr(alias_history, "KEPT", kept)
     await world.deploy("hello", versions=2)
-    for turn in range(KEPT + 5):
+    for turn in range(kept + 5):
         await world.point("hello", "live", (1 + turn % 2, 100))
     changes = (await listing(world, "live", size=1000)).changes
-    assert len(changes) == KEPT
-    assert pairs(changes[0].routes_after) == [(1 + (KEPT + 4) % 2, 100)]
+    assert len(changes) == kept
+    assert pairs(changes[0].routes_after) == [(1 + (kept + 4) % 2, 100)]
 
 
 async def test_a_function_made_again_has_no_history(world: World) -> None:

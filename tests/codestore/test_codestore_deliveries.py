@@ -18,6 +18,8 @@ from stoker_service.channels import open_channel
 
 from tests.codestore.world import ANN, BOB, CODE, OTHER_CODE, WITHIN_S, World, failure_of, settings_of, sha256, zip_of
 
+pytestmark = pytest.mark.thorough
+
 LARGE = zip_of({f"data/{number}": random.Random(number).randbytes(100_000) for number in range(30)})  # noqa: S311
 
 

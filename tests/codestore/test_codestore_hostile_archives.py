@@ -27,6 +27,8 @@ from tests.artifacts.images import (
 )
 from tests.codestore.world import World, failure_of, running_world, settings_of
 
+pytestmark = pytest.mark.thorough
+
 MIB = 1024 * 1024
 APP = Item("app.py", b"def handler(event, context): return event\n" * 3)
 

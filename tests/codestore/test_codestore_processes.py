@@ -21,6 +21,8 @@ from stoker_service.server import AddressInUse
 from tests.codestore.test_codestore_artifacts import LARGE, Paused, files_below, sqlite
 from tests.codestore.world import CODE, WITHIN_S, World, failure_of, settings_of, sha256
 
+pytestmark = pytest.mark.thorough
+
 
 def environment_of(directory: Path, database_url: str) -> dict[str, str]:
     return {

@@ -20,6 +20,8 @@ from stoker_codestore.rollout_verdict import (
 
 from tests.codestore.rollout_trials import BATCH, Behaviour, calls_to_find, trial
 
+pytestmark = pytest.mark.thorough
+
 counts = st.integers(0, 40)
 durations = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(1, 100), max_size=8)
 

@@ -21,6 +21,8 @@ from stoker_service.sql import open_engine
 
 from tests.codestore.world import ANN, BOB, WITHIN_S, Metadata, World, failure_of, running_world, settings_of
 
+pytestmark = pytest.mark.thorough
+
 HOUR_S = 3600
 KEY = (*ANN, ("stoker-actor", "0123456789abcdef"))
 RUNNING, PAUSED = rollouts_pb2.ROLLOUT_STATE_RUNNING, rollouts_pb2.ROLLOUT_STATE_PAUSED

@@ -28,6 +28,8 @@ from stoker_service.sql import open_engine
 from tests.codestore.turns import TurningDatabase, TurningStore, Turns
 from tests.codestore.world import sha256, zip_of
 
+pytestmark = pytest.mark.thorough
+
 SEEDS = int(os.environ.get("STOKER_SWEEP_SEEDS", "8"))
 """How many orders are tried; each takes a second or two."""
 STEPS = 120

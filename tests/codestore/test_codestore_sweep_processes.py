@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 import grpc.aio
+import pytest
 from stoker_service.status import error_from_rpc
 
 from tests.codestore.test_codestore_processes import environment_of, running
@@ -56,6 +57,7 @@ async def churn(worlds: list[World], random: Random, tenant: str) -> set[tuple[i
     return published
 
 
+@pytest.mark.thorough
 async def test_what_is_published_is_never_swept_by_whichever_codestore(tmp_path: Path, postgresql_url: str) -> None:
     environment = hurried(tmp_path, postgresql_url)
     left: dict[str, set[tuple[int, str]]] = {}

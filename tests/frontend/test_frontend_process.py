@@ -31,6 +31,8 @@ from tests.frontend.peers import WITHIN_S, serving
 from tests.frontend.scheduler_peer import SchedulerPeer
 from tests.frontend.world import Metadata, bearer, running_world
 
+pytestmark = pytest.mark.thorough
+
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 CLIENT_SPAN_ID = "00f067aa0ba902b7"
 PARENT = ("traceparent", f"00-{TRACE_ID}-{CLIENT_SPAN_ID}-01")

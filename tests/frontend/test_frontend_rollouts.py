@@ -34,6 +34,8 @@ from tests.frontend.host_peer import Outcome, echo, for_ever
 from tests.frontend.peers import WITHIN_S
 from tests.frontend.world import World, running_world
 
+pytestmark = pytest.mark.thorough
+
 KEY = RouteKey("ann", "hello", "live")
 Run = Callable[[hostagent_pb2.Start], Awaitable[Outcome]]
 

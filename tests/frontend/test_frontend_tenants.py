@@ -20,7 +20,7 @@ from tests.frontend.world import World, bearer, failure_of, running_world
 from tests.postgresql import PostgreSql
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/new/frontend.db"

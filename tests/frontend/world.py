@@ -139,8 +139,9 @@ async def running_world(tenants: Sequence[str] = ("ann", "bob"), **settings: Any
                 "admin_key_file": admin_key_file,
             }
             async with running_frontend(FrontendSettings.model_validate(told | settings)) as server:
-                # It outlives the frontend, so that a test sees how its calls end.
-                channel = await last.enter_async_context(open_channel(server.address))
+                # It outlives the frontend, and what was under way, so that a test sees how its calls end.
+                channel = open_channel(server.address)
+                last.push_async_callback(channel.close, WITHIN_S)
                 peers = codestore, scheduler, host, of_codestore, of_scheduler, of_host
                 world = World(server.address, channel, *peers, admin=bearer(admin_key))
                 for tenant in tenants:

@@ -3,9 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from stoker_protos.v1 import deliveries_pb2
 
 from tests.hostagent.many_hosts import MIB, many_hosts, tar_of
+
+pytestmark = pytest.mark.thorough
 
 HOSTS = 10
 SIZE_BYTES = 8 * MIB

@@ -12,6 +12,8 @@ from tests.simulation.machines import Misfortune
 from tests.simulation.small import lived
 from tests.simulation.workloads import Times, bursts, daily, poisson, simple, timer
 
+pytestmark = pytest.mark.thorough
+
 GOOD_ENDS = {"answered", "lost", "cancelled", "DEADLINE_EXCEEDED", "NO_CAPACITY", "QUEUE_FULL"}
 """How calls may end. One is `lost` whose container or host was lost while it ran."""
 

@@ -3,10 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from stoker.models import InvokeResult, Start
 from stoker.rollovers import RolloverRule
 
 from tests.together.whole import BROKEN, Whole, running_whole
+
+pytestmark = pytest.mark.thorough
 
 WITHIN_S = 30.0
 CALLERS = 4

@@ -220,7 +220,7 @@ class Guest:
         return False
 
     def close(self) -> None:
-        """Lets whoever waits for the answer of a container know that the VM has ended."""
+        """Gives up the containers' ports: whoever waits for an answer there learns that it does not come."""
         self._ports.close_all()
 
     async def list_containers(self) -> Sequence[GuestContainer]:

@@ -43,9 +43,9 @@ class GuestPorts:
             self._free.append(number)
 
     def close_all(self) -> None:
-        """Ends all ports, as the VM does."""
+        """Gives up all ports for good: the VM has ended, or this host agent does."""
         for _, port in self._open.values():
-            port.close("the VM has ended")
+            port.close("the way to the VM has ended")
 
     def _connect(self, container: str, number: int, *, is_used: bool) -> bool:
         try:

@@ -71,7 +71,11 @@ class VirtualMachine:
         """Begins to keep a connection to its guest; `lost` is called when the guest has been silent for too long."""
 
         async def keep() -> None:
-            await self._channel.run()
+            try:
+                await self._channel.run()
+            finally:
+                # QEMU hears one at a time at each port, and a host agent that comes later wants to be it.
+                self.guest.close()
             lost()
 
         self._connecting = tasks.start(keep(), f"connection to {self.id}")
