@@ -1,6 +1,5 @@
 """How many invocations functions may run, and how many containers are kept for them."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from stoker_codestore.concurrency_targets import AT_ONCE, containers_by_version
 from stoker_protos.codestore.v1 import codestore_pb2
 from stoker_service.errors import ErrorKind
 
+from tests.codestore.beside import execute
 from tests.codestore.world import BOB, World, bring_back, failure_of, running_world, settings_of, target_of
 
 
@@ -138,15 +138,13 @@ async def test_a_watch_begins_also_with_more_functions_than_are_read_at_once(tmp
     url = f"sqlite+aiosqlite:///{tmp_path}/codestore.db"
     async with running_world(settings_of(tmp_path, url)) as world:
         await world.create("first")
-        with sqlite3.connect(tmp_path / "codestore.db") as connection:
-            connection.execute(
-                "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?) "
-                "INSERT INTO functions (uid, tenant, name, description, last_number, create_time, update_time, etag, "
-                "provisioned, maximum) SELECT printf('%032d', n), tenant, 'f' || n, description, last_number, "
-                "create_time, update_time, etag, 0, 7 FROM functions, numbers",
-                (2 * AT_ONCE,),
-            )
-        connection.close()
+        await execute(
+            tmp_path / "codestore.db",
+            f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {2 * AT_ONCE}) "  # noqa: S608 - a constant
+            "INSERT INTO functions (uid, tenant, name, description, last_number, create_time, update_time, etag, "
+            "provisioned, maximum) SELECT printf('%032d', n), tenant, 'f' || n, description, last_number, "
+            "create_time, update_time, etag, 0, 7 FROM functions, numbers",
+        )
         _, first = await world.watch_targets()
         assert len(first) == 2 * AT_ONCE
         assert {maximum for _, _, maximum, _ in first} == {7}
@@ -157,9 +155,7 @@ async def test_a_watch_that_cannot_read_ends_with_an_error(tmp_path: Path) -> No
     async with running_world(settings_of(tmp_path, url)) as world:
         await world.deploy("hello")
         watch, _ = await world.watch_targets()
-        with sqlite3.connect(tmp_path / "codestore.db") as connection:
-            connection.execute("ALTER TABLE contents RENAME TO hidden")
-        connection.close()
+        await execute(tmp_path / "codestore.db", "ALTER TABLE contents RENAME TO hidden")
         await world.set("hello", maximum=1)
         assert (await failure_of(watch.read())).reason == "DATABASE_UNAVAILABLE"
 

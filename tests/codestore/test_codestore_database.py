@@ -1,7 +1,6 @@
 """The database: its tables, and what is told while it is away."""
 
 import asyncio
-import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from stoker_codestore.tables import Base
 from stoker_service.errors import ErrorKind
 from stoker_service.sql import open_engine
 
+from tests.codestore.beside import execute
 from tests.codestore.conftest import make_tables
 from tests.codestore.world import World, failure_of, running_world, settings_of
 from tests.postgresql import BINARIES, USER, PostgreSql
@@ -48,15 +48,9 @@ async def test_a_broken_sqlite_is_told_as_unavailable(tmp_path: Path) -> None:
         await world.deploy("hello")
         hidden = [f"ALTER TABLE {table} RENAME TO hidden_{table}" for table in ("functions", "contents")]
         shown = [f"ALTER TABLE hidden_{table} RENAME TO {table}" for table in ("functions", "contents")]
-        with sqlite3.connect(tmp_path / "codestore.db") as connection:
-            for statement in hidden:
-                connection.execute(statement)
-        connection.close()
+        await execute(tmp_path / "codestore.db", *hidden)
         await expect_unavailable(world)
-        with sqlite3.connect(tmp_path / "codestore.db") as connection:
-            for statement in shown:
-                connection.execute(statement)
-        connection.close()
+        await execute(tmp_path / "codestore.db", *shown)
         assert await world.resolved("ann", "hello", "live") == [(1, 100)]
 
 

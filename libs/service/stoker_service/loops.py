@@ -4,7 +4,6 @@ It takes a quarter less of the processor for each invocation, in the frontend an
 """
 
 import asyncio
-import os
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -15,7 +14,5 @@ Result = TypeVar("Result")
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
     """Runs a program's main coroutine, as `asyncio.run` does."""
-    # uvloop forks to start a process, which becomes that one at once; gRPC would prepare to go on in it, and say so.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)

@@ -1,1 +1,7 @@
 """One host's virtual machines, containers and code."""
+
+import os
+
+# gRPC looks for it when it is imported. uvloop forks to start a process, which becomes that one at once: gRPC would have
+# nothing to do for it, and say so in the log in words of its own.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
