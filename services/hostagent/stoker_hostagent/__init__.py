@@ -2,6 +2,6 @@
 
 import os
 
-# gRPC looks for it when it is imported. uvloop forks to start a process, which becomes that one at once: gRPC would have
-# nothing to do for it, and say so in the log in words of its own.
+# gRPC looks for it when it is imported. uvloop forks to start a process, which becomes that one at once: there is
+# nothing for gRPC to do then, and it would say so in the log in words of its own.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
