@@ -26,16 +26,18 @@ def code_of(number: int) -> str:
     return f"def handler(event, context):\n    return {number}\n"
 
 
-@pytest.fixture(scope="module")
-def key(system: RunningStoker) -> str:
-    """Of a tenant whose VMs have room, because nothing else runs there."""
-    with system.client() as client:
-        return client.create_tenant("roller").api_key
+@pytest.fixture
+async def aio_client(system: RunningStoker) -> AsyncIterator[stoker.aio.Client]:
+    """A client of the tenant `dev` for several calls at once."""
+    async with stoker.aio.Client(system.endpoint, api_key=system.configuration()["api_key"]) as client:
+        yield client
 
 
 @pytest.fixture
-async def aio_client(system: RunningStoker, key: str) -> AsyncIterator[stoker.aio.Client]:
-    """A client for several calls at once."""
+async def lone_client(system: RunningStoker) -> AsyncIterator[stoker.aio.Client]:
+    """One of a tenant whose VM has room, because nothing else runs there."""
+    with system.client() as dev:
+        key = dev.create_tenant("roller").api_key
     async with stoker.aio.Client(system.endpoint, api_key=key) as client:
         yield client
 
@@ -94,14 +96,14 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 async def test_the_old_version_answers_until_the_new_one_does_on_the_same_vm_and_ends_then(
-    system: RunningStoker, aio_client: stoker.aio.Client, tmp_path: Path
+    system: RunningStoker, lone_client: stoker.aio.Client, tmp_path: Path
 ) -> None:
-    await deploy(aio_client, tmp_path, "roller", code_of(1))
-    await aio_client.invoke("roller", timeout_s=120)
-    async with Callers(aio_client, "roller") as callers:
+    await deploy(lone_client, tmp_path, "roller", code_of(1))
+    await lone_client.invoke("roller", timeout_s=120)
+    async with Callers(lone_client, "roller") as callers:
         await callers.until(lambda result: result.start is Start.WARM)
         before = len(callers.results)
-        await deploy(aio_client, tmp_path, "roller", code_of(2))
+        await deploy(lone_client, tmp_path, "roller", code_of(2))
         await callers.until(lambda result: result.executed_version == 2)
     seen = callers.results[before:]
     assert all(result.raise_for_error().json() == result.executed_version for result in seen)
