@@ -42,7 +42,9 @@ SAVED_XML = domain_xml.domain(RECORD, uuid.UUID(int=1), IMAGE, Accelerator("qemu
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=1000)
 vm_ids = st.from_regex(VM_ID, fullmatch=True)
 host_ids = st.from_regex("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
-paths = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=70).map(Path)
+paths = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=70).map(
+    lambda text: Path("/state", text.lstrip("/") or "channel")
+)
 
 
 @given(texts, texts, texts, st.booleans(), st.integers(0, 4))
