@@ -58,9 +58,10 @@ class DeliveryServicer(deliveries_pb2_grpc.DeliveryServiceServicer):
         async with aclosing(self._deliveries.watch(host)) as orders:
             async for order in orders:
                 if order is None:
-                    yield deliveries_pb2.WatchDeliveriesResponse()
+                    # Before the watch is said to have begun: what is published from then on is not what was missed.
                     if self._push is not None:
                         await self._push.bring_up(host.id, host.tenants, host.artifacts)
+                    yield deliveries_pb2.WatchDeliveriesResponse()
                     continue
                 delivery = deliveries_pb2.Delivery(id=order.id, artifact=_message(order.artifact), peer=order.peer)
                 yield deliveries_pb2.WatchDeliveriesResponse(delivery=delivery)
